@@ -65,7 +65,7 @@ class BertConfig:
             return cls(**{name: entries[name] for name in known & entries.keys()})
         except OSError as error:
             raise ModelError(f"cannot read {path}: {error.strerror}") from error
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
             raise ModelError(f"{path} does not describe a BERT encoder: {error}") from error
 
     def tensors(self) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -105,8 +105,7 @@ def read_weights(path: Path) -> dict[str, Array]:
                 if dtype in ("F16", "F32", "F64"):
                     weights[name] = file.get_tensor(name).astype(np.float32, copy=False)
                 elif dtype == "BF16":
-                    raise ModelError(f"{path}: tensor {name} is BF16, which numpy cannot hold; "
-                                     "export the model as FP32")
+                    raise ModelError(f"{path}: tensor {name} is BF16; give the model in FP32")
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
     except SafetensorError as error:
@@ -149,6 +148,10 @@ class Bert:
             self._source[name] = source
             self._weights[name] = weights[source]
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._weights["embeddings.word_embeddings.weight"].dtype
+
     def __call__(
         self,
         ids: NDArray[np.integer[Any]],
@@ -179,7 +182,8 @@ class Bert:
             attended = self._dense(f"{layer}.attention.output.dense", context)
             x = self._norm(f"{layer}.attention.output.LayerNorm", attended + x)
             inner = gelu(self._dense(f"{layer}.intermediate.dense", x))
-            x = self._norm(f"{layer}.output.LayerNorm", self._dense(f"{layer}.output.dense", inner) + x)
+            outer = self._dense(f"{layer}.output.dense", inner)
+            x = self._norm(f"{layer}.output.LayerNorm", outer + x)
         return x.reshape(batch, tokens, -1)
 
     def _dense(self, name: str, x: Array) -> Array:

@@ -82,7 +82,7 @@ class SentenceModel:
         ``advance`` is called after each batch with the number of sentences in it.
         """
         ids = [encoding.ids for encoding in self.tokenizer.encode_batch(list(sentences))]
-        rows = np.empty((len(ids), self.encoder.config.hidden_size), np.float32)
+        rows = np.empty((len(ids), self.encoder.config.hidden_size), self.encoder.dtype)
         for batch in equal_length_batches([len(tokens) for tokens in ids]):
             states = self.encoder(np.array([ids[n] for n in batch]))
             rows[batch] = states.mean(axis=1)
