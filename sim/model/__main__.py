@@ -43,14 +43,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     fetch.set_defaults(run=lambda options: print(locate(options.name)))
 
     score = commands.add_parser("score", help="Spearman's correlation on scored sentence pairs")
-    score.add_argument("models", nargs="+", metavar="MODEL",
-                       help="folder, safetensors file, or a name that fetch knows")
-    score.add_argument("--csv", nargs="+", type=Path, required=True, metavar="FILE",
-                       help="no header; sentence 1, sentence 2, score (STS Benchmark)")
-    score.add_argument("--base", metavar="FOLDER",
-                       help="where config.json and tokenizer are, if not beside a safetensors file")
-    score.add_argument("--report", type=Path, metavar="FILE.md",
-                       help="also write the table there, with all it takes to repeat it")
+    score.add_argument(
+        "models",
+        nargs="+",
+        metavar="MODEL",
+        help="folder, safetensors file, or a name that fetch knows",
+    )
+    score.add_argument(
+        "--csv",
+        nargs="+",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="no header; sentence 1, sentence 2, score (STS Benchmark)",
+    )
+    score.add_argument(
+        "--base",
+        metavar="FOLDER",
+        help="where config.json and tokenizer are, if not beside a safetensors file",
+    )
+    score.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE.md",
+        help="also write the table there, with all it takes to repeat it",
+    )
     score.set_defaults(run=_score)
 
     words = list(sys.argv[1:] if arguments is None else arguments)

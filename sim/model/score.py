@@ -33,8 +33,10 @@ def read_pairs(path: Path) -> Pairs:
             for row in rows:
                 where = f"{path}, line {rows.line_num}"
                 if len(row) != 3:
-                    raise ModelError(f"{where}: sentence, sentence, score expected, "
-                                     f"but there are {len(row)} fields")
+                    raise ModelError(
+                        f"{where}: sentence, sentence, score expected, "
+                        f"but there are {len(row)} fields"
+                    )
                 try:
                     score = float(row[2])
                 except ValueError:
