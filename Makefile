@@ -1,0 +1,62 @@
+# Everything runs in .venv, which the first target makes; `make help` lists the targets.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+export AMARANTH_USE_YOSYS := builtin
+
+# Any Python that runs can start the set-up, which then looks for one that is new enough.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 /usr/bin/python3; do \
+    "$$p" -c "" 2>/dev/null && { command -v "$$p"; break; }; done)
+SETUP := @"$(PYTHON)" tools/bootstrap.py
+RUN := .venv/bin/python -m
+
+SIM ?= both#                  simulators of `make sim`: icarus, verilator or both
+LIBERTY ?=#                   cell library of `make synth`: a .lib or .lib.gz
+
+.PHONY: help demo test test-torch verilog sim synth lint bench proof sabotage clean
+.PHONY: .venv .venv-torch .venv-bench
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; \
+	    do printf '  make %-11s %s\n' "$$name" "$$text"; done
+
+.venv:  ## make or mend .venv and check the system's tools (the others do it themselves)
+	$(SETUP)
+.venv-torch:
+	$(SETUP) torch
+.venv-bench:
+	$(SETUP) bench
+
+demo: .venv  ## the main job, on a real model: quantise, decode in simulated Verilog, compare
+	@$(RUN) demo
+
+test: .venv  ## everything that is tested, without torch
+	@$(RUN) pytest
+
+test-torch: .venv-torch  ## what needs torch and transformers
+	@$(RUN) pytest tests/torch
+
+verilog: .venv  ## Verilog of all named configurations, into build/verilog
+	@$(RUN) gobo_rtl verilog --all -o build/verilog
+
+sim: .venv  ## the emitted Verilog under cocotb; SIM=icarus, verilator or both
+	@SIM=$(SIM) $(RUN) pytest tests/verilog
+
+synth: verilog  ## area and critical path of the named configurations; LIBERTY=file takes a library
+	@$(RUN) synth run $(if $(LIBERTY),--liberty "$(LIBERTY)")
+
+lint: verilog  ## ruff, mypy, and Verilator's lint of the emitted Verilog
+	@$(RUN) ruff check .
+	@$(RUN) mypy
+	@$(RUN) tools.lint build/verilog/*.v
+
+bench: .venv-bench  ## the quantiser's speed and memory beside other clusterings
+	@$(RUN) bench
+
+proof: .venv  ## the solver's proofs: nothing lost, doubled or changed under any stalling
+	@$(RUN) pytest -v tests/formal
+
+sabotage: .venv  ## plant faults, one after the other, and see each one caught
+	@$(RUN) tests.sabotage
+
+clean:  ## remove build/ (.venv stays)
+	rm -rf build

@@ -1,0 +1,1 @@
+"""Setting up a checkout, with the standard library alone."""
