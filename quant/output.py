@@ -1,0 +1,50 @@
+"""Files that are whole or not there at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from .errors import QuantError, cannot_write
+
+__all__ = ["check_free", "replacing"]
+
+
+def check_free(path: Path, *, force: bool) -> None:
+    """Raise ``QuantError`` unless ``path`` may be written: it is free, or a file and ``force``."""
+    if path.is_dir():
+        raise QuantError(f"{path} is a folder; name a file in it")
+    if path.exists() and not force:
+        raise QuantError(f"{path} is there already; give --force to replace it")
+
+
+@contextmanager
+def replacing(path: Path, *, force: bool) -> Iterator[BinaryIO]:
+    """Give a new file that becomes ``path`` when the block ends, and vanishes if it fails.
+
+    The file has a temporary name in the folder of ``path``, so that renaming it is atomic; it can
+    be read as well as written.  An ``OSError`` of the block is taken for one of this file, so the
+    block turns those of other files into ``QuantError``.
+    """
+    check_free(path, force=force)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        file = open(temporary, "x+b")  # noqa: SIM115 - closed before the rename
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    try:
+        try:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        finally:
+            with suppress(OSError):  # a full disk again: already told
+                file.close()
+        check_free(path, force=force)
+        os.replace(temporary, path)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise cannot_write(path, error) from error
+        raise
