@@ -149,6 +149,17 @@ def _zero_groups(rng: np.random.Generator, layer: Layer, tile: int) -> _Done:
 
 
 @_corruption
+def _index_width(rng: np.random.Generator, layer: Layer, tile: int) -> _Done | None:
+    widths = layer.config.index_widths
+    if tile or len(widths) == 1:  # it is told once a layer, where there is a choice
+        return None
+    other = int(rng.choice([width for width in range(8) if width not in widths]))
+    bad = replace(layer, index_width=other)
+    streams = layer.indexes, layer.outliers, layer.indexes_last, layer.outliers_last
+    return _with_beats(bad, _Beats(*streams)), frozenset({7}), True
+
+
+@_corruption
 def _group_more(rng: np.random.Generator, layer: Layer, tile: int) -> _Done:
     count = len(layer.tiles[tile].groups) + 1
     bad = replace(layer.tiles[tile], group_count=count)
@@ -229,7 +240,7 @@ def _more_at_the_end(rng: np.random.Generator, layer: Layer, tile: int) -> _Done
     if not records:
         return None
     bad = _with_record(layer, tile, len(records) - 1, replace(records[-1], more=1))
-    return bad, frozenset({3, 4}), True
+    return bad, frozenset({3}), True
 
 
 @_corruption
@@ -272,7 +283,7 @@ def _resize(
     at = _pick(rng, list(range(span.start, span.stop - int(next_tile))))
     beats = [layer.indexes, layer.outliers]
     lasts = [layer.indexes_last, layer.outliers_last]
-    if at is None or len(beats[stream]) + times < 3:
+    if at is None or len(beats[stream]) + times < 2:
         return None
     repeat = np.ones(len(beats[stream]), int)
     repeat[at] = times

@@ -18,11 +18,11 @@ from gobo_rtl.formats import TILE_HEADER
 
 from .crc import crc16
 from .tile import (
+    BAD_HEADER,
     INDEX_CRC,
     INDEX_END,
     OUTLIER_CRC,
     OUTLIER_END,
-    ZERO_GROUPS,
     Bytes,
     Flags,
     Header,
@@ -180,7 +180,6 @@ def decode_unit(config: GoboConfig, layers: Sequence[Streams]) -> Expected:
     The beats of all layers follow each other, as they do in the hardware: where a layer ends is
     told by ``last`` alone, so a lost or repeated beat shows where the unit sees it.
     """
-    codebooks = [check_codebook(config, s.index_width, s.codebook) for s in layers]
     indexes = _Source(config, [s.indexes for s in layers], [s.indexes_last for s in layers])
     outliers = _Source(config, [s.outliers for s in layers], [s.outliers_last for s in layers])
     empty = np.zeros((0, config.lanes), np.uint32 if config.value_width == 32 else np.uint16)
@@ -191,8 +190,7 @@ def decode_unit(config: GoboConfig, layers: Sequence[Streams]) -> Expected:
         if layer == len(layers) or not outliers.left:
             stop = Stop(layer, tile, frozenset(), False, 0, empty)
             break
-        width = layers[layer].index_width
-        values, stop = _unit_tile(config, layer, tile, width, codebooks[layer], indexes, outliers)
+        values, stop = _unit_tile(config, layer, tile, layers[layer], indexes, outliers)
         if stop is None:
             groups.append(values)
             layer, tile = (layer + 1, 0) if outliers.ended else (layer, tile + 1)
@@ -251,20 +249,19 @@ def _unit_tile(
     config: GoboConfig,
     layer: int,
     tile: int,
-    index_width: int,
-    codebook: Bits,
+    streams: Streams,
     indexes: _Source,
     outliers: _Source,
 ) -> tuple[Bits, Stop | None]:
     """Take a tile off both streams: its (groups, lanes) values, and why the unit stops there."""
     header = Header.read(outliers.beats[outliers.at].tobytes())
-    count = header.group_count
+    count, index_width = header.group_count, streams.index_width
+    if count == 0 or index_width not in config.index_widths:
+        none = np.zeros((0, config.lanes), streams.codebook.dtype)
+        return none, Stop(layer, tile, frozenset({BAD_HEADER}), True, max(count, 1), none)
+    codebook = check_codebook(config, index_width, streams.codebook)
     group_bits = count * index_width * config.lanes
     record_bits = header.record_count * config.record_width
-    if count == 0:
-        codes = frozenset({ZERO_GROUPS})
-        none = np.zeros((0, config.lanes), codebook.dtype)
-        return none, Stop(layer, tile, codes, True, 1, none)
     beats = outliers.take(beats_of(TILE_HEADER.width + record_bits, config))
     taken = indexes.take(beats_of(group_bits, config))
     body = beats.data[TILE_HEADER.size :][: record_bits // 8]

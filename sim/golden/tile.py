@@ -6,28 +6,42 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gobo_rtl.config import GoboConfig
-from gobo_rtl.formats import TILE_HEADER
+from gobo_rtl.formats import ERRORS, TILE_HEADER
 
 from .values import Bits, words
 
 __all__ = [
-    "INDEX_CRC", "INDEX_END", "OUTLIER_CRC", "OUTLIER_END", "RECORD_ORDER", "RECORD_PLACE",
-    "ZERO_GROUPS", "Bytes", "Fault", "Flags", "Header", "Ints", "Records", "beats_of",
-    "check_codebook", "index_groups", "merge",
+    "BAD_HEADER",
+    "INDEX_CRC",
+    "INDEX_END",
+    "OUTLIER_CRC",
+    "OUTLIER_END",
+    "RECORD_ORDER",
+    "RECORD_PLACE",
+    "Bytes",
+    "Fault",
+    "Flags",
+    "Header",
+    "Ints",
+    "Records",
+    "beats_of",
+    "check_codebook",
+    "index_groups",
+    "merge",
 ]  # fmt: skip
 
 Bytes = NDArray[np.uint8]
 Flags = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 
-# Codes of the rules, section 5 of ``docs/formats.md``.
-INDEX_CRC = 1
-OUTLIER_CRC = 2
-RECORD_ORDER = 3
-RECORD_PLACE = 4
-INDEX_END = 5
-OUTLIER_END = 6
-ZERO_GROUPS = 7
+# Codes of the rules that a tile may break.
+INDEX_CRC = ERRORS["index_crc"]
+OUTLIER_CRC = ERRORS["outlier_crc"]
+RECORD_ORDER = ERRORS["record_order"]
+RECORD_PLACE = ERRORS["record_place"]
+INDEX_END = ERRORS["index_end"]
+OUTLIER_END = ERRORS["outlier_end"]
+BAD_HEADER = ERRORS["tile_header"]
 
 
 @dataclass(frozen=True)
@@ -97,7 +111,6 @@ class Records:
             (order, unlinked, "its gap is 0 after a record with more clear"),
             (place, unlinked, "its gap is 0 after a record with more clear"),
             (order, dangling, "more is set in the last record of the tile"),
-            (place, dangling, "more is set in the last record of the tile"),
             (place, self.group >= group_count, f"its group is past the tile's {group_count}"),
         ]
         return [
