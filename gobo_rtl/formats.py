@@ -8,7 +8,7 @@ bit ``i`` of a memory beat is bit ``i`` of the file counted from the first byte 
 from dataclasses import dataclass
 
 __all__ = [
-    "CONTAINER_KEY", "CONTAINER_VERSION", "CRC16", "Field", "IMAGE_HEADER", "IMAGE_VERSION",
+    "CONTAINER_KEY", "CONTAINER_VERSION", "CRC16", "ERRORS", "Field", "IMAGE_HEADER", "IMAGE_VERSION",
     "LAYER_DESCRIPTOR", "LAYER_RECORD", "LAYER_SUFFIX", "OUTLIER_RULES", "POLICIES", "Record",
     "SOURCE_TYPES", "TILE_ENTRY", "TILE_HEADER", "VALUE_FORMATS", "ValueFormat",
 ]  # fmt: skip
@@ -182,3 +182,15 @@ class Crc16:
 
 # Catalogue name CRC-16/MCRF4XX; the check value of b"123456789" is 0x6F91.
 CRC16 = Crc16(polynomial=0x8408, initial=0xFFFF)
+
+# Codes of the decode unit's ``error_code``, docs/formats.md section 5.
+ERRORS: dict[str, int] = {
+    "none": 0,
+    "index_crc": 1,
+    "outlier_crc": 2,
+    "record_order": 3,
+    "record_place": 4,
+    "index_end": 5,
+    "outlier_end": 6,
+    "tile_header": 7,
+}

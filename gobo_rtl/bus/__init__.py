@@ -1,0 +1,1 @@
+"""Bus front ends: the blocks with ports of standard names."""

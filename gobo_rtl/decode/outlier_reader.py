@@ -1,0 +1,173 @@
+"""Outlier stream to a window on the next records."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..config import GoboConfig
+from ..formats import CRC16, ERRORS, TILE_HEADER
+from ..layout import BeatLayout, RecordLayout, TileHeaderLayout, TileLayout, WindowLayout
+from .crc import CRC_WIDTH, crc16_next
+from .unpacker import Unpacker
+
+__all__ = ["OutlierReader"]
+
+
+class OutlierReader(wiring.Component):
+    """Reads tile headers and records, and keeps a window on the next records.
+
+    Checks the records' CRC-16. Does not look into the records.
+
+    Paper
+    -----
+    Our own choice: docs/formats.md section 4.3.
+
+    Parameters
+    ----------
+    config : GoboConfig
+        Uses ``outliers_per_cycle``, ``record_width`` and ``beat_width``.
+
+    Members
+    -------
+    i : In, stream of BeatLayout
+        The outlier stream.
+    o_tile : Out, stream of TileLayout
+        What the header says, a transfer a tile; read from the beat in place.
+    window : Out, ``outliers_per_cycle`` x WindowLayout
+        The next records in order; not a stream, since several may leave in a cycle.
+    valid : Out, ``outliers_per_cycle`` bits
+        Bit n: record n of the window is there. Bit n is set only if bit n - 1 is.
+    take : In, number
+        How many records leave the window in this cycle; at most those that are there.
+    error_code : Out, 3 bits
+        What is wrong in the tile of the last ``o_tile`` transfer, as in docs/formats.md
+        section 5, at the latest when the last of its records can leave the window; 0 for nothing.
+        Kept until reset; no further tile follows.
+
+    Timing
+    ------
+    Combinational from ``i`` to ``o_tile``. The first records enter the window in the cycle of
+    the header's transfer where a beat holds both; then ``outliers_per_cycle`` a cycle. The window always holds as many when the beats are
+    there: it is as deep as it takes to fill it by whole chunks.
+
+    Numerics
+    --------
+    None: bits are moved.
+    """
+
+    def __init__(self, config: GoboConfig):
+        self.config = config
+        count = config.outliers_per_cycle
+        super().__init__({
+            "i": In(stream.Signature(BeatLayout(config))),
+            "o_tile": Out(stream.Signature(TileLayout())),
+            "window": Out(data.ArrayLayout(WindowLayout(config), count)),
+            "valid": Out(count),
+            "take": In(range(count + 1)),
+            "error_code": Out(3),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config, i, o_tile = self.config, self.i, self.o_tile
+        count, width = config.outliers_per_cycle, config.record_width
+        m.submodules.unpacker = unpacker = Unpacker(
+            config.beat_width,
+            tuple(width * n for n in range(1, count + 1)),
+            TILE_HEADER.width,
+            tails=True,
+        )
+        wiring.connect(m, wiring.flipped(i), unpacker.i)
+
+        # Section: a tile's header is taken from the beat in place, then its records.
+        header = Signal(TileHeaderLayout())
+        opened, left = Signal(), Signal.like(header.record_count, reset_less=True)
+        fault = Signal(3)
+        remaining = Mux(opened, left, header.record_count)
+        tail = remaining <= count
+        empty = header.record_count == 0
+        opening = o_tile.valid & o_tile.ready
+        transfer = unpacker.o.valid & unpacker.o.ready
+        m.d.comb += [
+            header.as_value().eq(i.payload.data[: TILE_HEADER.width]),
+            unpacker.enable.eq(opened | (opening & ~empty)),
+            unpacker.skip.eq(opening & empty),
+            unpacker.final.eq(tail),
+            unpacker.size.eq(Mux(tail, remaining - 1, count - 1)),
+            o_tile.valid.eq(~opened & i.valid & (self.error_code == 0)),
+            o_tile.payload.group_count.eq(header.group_count),
+            o_tile.payload.index_crc16.eq(header.index_crc16),
+            o_tile.payload.empty.eq(empty),
+            o_tile.payload.last.eq(i.payload.last),
+        ]
+        with m.If(transfer):
+            m.d.sync += left.eq(remaining - count)
+        with m.Elif(opening):
+            m.d.sync += left.eq(header.record_count)
+        with m.If(transfer & tail):
+            m.d.sync += opened.eq(0)
+        with m.Elif(opening & ~empty):
+            m.d.sync += opened.eq(1)
+
+        # Sum: over the records as they enter the window, checked one cycle after the last.
+        remainder = Signal(CRC_WIDTH, reset_less=True)
+        expected = Signal(CRC_WIDTH, reset_less=True)
+        complete = Signal()
+        before = Mux(opened, remainder, CRC16.initial)
+        m.d.sync += complete.eq((transfer & tail) | unpacker.skip)
+        with m.If(opening):
+            m.d.sync += [expected.eq(header.outlier_crc16), remainder.eq(CRC16.initial)]
+        with m.If(transfer):
+            sums = [crc16_next(before, unpacker.o.payload[: width * n]) for n in range(count + 1)]
+            m.d.sync += remainder.eq(sums[count])
+            for n in range(1, count):
+                with m.If(tail & (remaining == n)):
+                    m.d.sync += remainder.eq(sums[n])
+
+        # Error: known one cycle after the fault, and kept.
+        with m.If(fault == 0):
+            with m.If(complete & (remainder != expected)):
+                m.d.comb += self.error_code.eq(ERRORS["outlier_crc"])
+            with m.Elif(opened & unpacker.starved):
+                m.d.comb += self.error_code.eq(ERRORS["outlier_end"])
+        with m.Else():
+            m.d.comb += self.error_code.eq(fault)
+        m.d.sync += fault.eq(self.error_code)
+        with m.If(opening & (header.group_count == 0)):
+            m.d.sync += fault.eq(ERRORS["tile_header"])
+
+        # Window: those taken leave, a chunk enters behind the rest when all of it fits.
+        depth = 2 * count - 1
+        entries = [
+            Signal(WindowLayout(config), name=f"entry{n}", reset_less=True) for n in range(depth)
+        ]
+        held = Signal(range(depth + 1))
+        rest = Signal.like(held)
+        arriving = Mux(tail, remaining, count)
+        m.d.comb += [
+            rest.eq(held - self.take),
+            unpacker.o.ready.eq(rest < count),
+            *(self.window[n].eq(entries[n]) for n in range(count)),
+            *(self.valid[n].eq(held > n) for n in range(count)),
+        ]
+        m.d.sync += held.eq(rest + Mux(transfer, arriving, 0))
+        arrivals = []
+        for n in range(count):
+            entry = Signal(WindowLayout(config), name=f"arrival{n}")
+            m.d.comb += [
+                entry.record.eq(RecordLayout(config)(unpacker.o.payload.word_select(n, width))),
+                entry.end.eq(tail & (remaining == n + 1)),
+                entry.last.eq(unpacker.last),
+            ]
+            arrivals.append(entry)
+        for n, entry in enumerate(entries):
+            with m.Switch(self.take):
+                for taken in range(1, count + 1):
+                    if n + taken < depth:
+                        with m.Case(taken):
+                            m.d.sync += entry.eq(entries[n + taken])
+            for at in range(count):
+                if 0 <= n - at < count:
+                    with m.If(transfer & (rest == at)):
+                        m.d.sync += entry.eq(arrivals[n - at])
+        return m
