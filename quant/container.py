@@ -1,14 +1,10 @@
-"""The container ``*.gobo.safetensors``: docs/formats.md, section 3."""
+"""Reading the container ``*.gobo.safetensors``: docs/formats.md, section 3."""
 
 import hashlib
 import json
 import re
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,21 +13,15 @@ from gobo_rtl.formats import CONTAINER_KEY, CONTAINER_VERSION, LAYER_SUFFIX
 
 from . import fit
 from .account import LayerSummary, summarise
-from .errors import BadFileError, QuantError, cannot_read
-from .fit import Layer, Options
-from .output import replacing
-from .record import StoredLayer, read_record, record_limit, write_record
-from .selection import Choice
-from .source import Source, to_float32
-from .tensorfile import Entry, TensorFile, header_bytes, storage_order
+from .errors import BadFileError, cannot_read
+from .record import StoredLayer, read_record
+from .source import to_float32
+from .tensorfile import Entry, TensorFile
 
-__all__ = ["Container", "decode", "quantise_tensor", "read", "write"]
+__all__ = ["Container", "decode", "read"]
 
 _DIGITS = re.compile(r"[0-9a-f]{64}")
 _COPY = 1 << 22  # bytes at a time
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 class Container:
@@ -74,7 +64,7 @@ class Container:
         """Return a quantised tensor; ``BadFileError`` when its record is damaged."""
         entry = self._file.entries[name + LAYER_SUFFIX]
         try:
-            return read_record(name, self._file.bytes(entry.name))
+            return read_record(name, self._file.data(entry.name))
         except ValueError as error:
             where = f"tensor {entry.name} at offset {entry.start}"
             raise BadFileError(self.path, where, str(error)) from error
@@ -89,7 +79,7 @@ class Container:
 
     def raw(self, name: str) -> NDArray[np.uint8]:
         """Return the bytes of a tensor that is as it was."""
-        return self._file.bytes(name)
+        return self._file.data(name)
 
     def summaries(self) -> list[LayerSummary]:
         """Return the figures of all layers."""
@@ -115,144 +105,6 @@ def decode(container: Container) -> dict[str, NDArray[Any]]:
     return tensors
 
 
-def quantise_tensor(source: Source, choice: Choice, options: Options) -> Layer:
-    """Return a tensor of a model quantised; ``QuantError`` names it when it cannot be."""
-    tensor = source.tensors[choice.name]
-    assert choice.bits is not None
-    try:
-        return fit.quantise(tensor.weights(), replace(options, index_width=choice.bits))
-    except ValueError as error:
-        raise QuantError(f"{tensor.file}: tensor {tensor.name}: {error}") from error
-
-
-def write(
-    path: Path,
-    source: Source,
-    choices: Sequence[Choice],
-    options: Options,
-    *,
-    jobs: int = 1,
-    force: bool = False,
-    done: Callable[[str], object] = lambda name: None,
-) -> list[LayerSummary]:
-    """Quantise a model into a container and return the figures of its layers.
-
-    Memory holds ``jobs`` tensors at a time.  The bytes do not depend on ``jobs``.
-
-    Parameters
-    ----------
-    choices : what happens to each tensor of ``source``; ``index_width`` of ``options`` is not used.
-    jobs : layers that are quantised at the same time, in threads.
-    done : called with the name of each tensor when it is written.
-    """
-    for name in source.tensors:
-        if name.endswith(LAYER_SUFFIX) or name == "__metadata__":
-            raise QuantError(f"{source.path}: a container cannot hold a tensor called {name!r}")
-    plan = sorted(choices, key=lambda choice: _place(source, choice))
-    metadata = {
-        "version": CONTAINER_VERSION,
-        "sha256": "0" * 64,
-        "source_sha256": source.sha256(),
-        "policy": options.policy,
-        "outliers": str(options.rule),
-        "value_format": options.value_format,
-    }
-    # Sizes come with the work, the header stands before them: its length is that for the largest.
-    limits = [_described(source, c, _limit(source, c, options.value_format)) for c in plan]
-    room = len(_header(limits, metadata))
-    summaries = []
-    with replacing(path, force=force) as file:
-        file.write(bytes(room))
-        sizes = []
-
-        def record(choice: Choice) -> tuple[Layer, bytes] | None:
-            if choice.bits is None:
-                return None
-            layer = quantise_tensor(source, choice, options)
-            dtype = source.tensors[choice.name].dtype
-            return layer, write_record(layer, dtype, embedding=choice.embedding)
-
-        for choice, result in zip(plan, _in_order(record, plan, jobs), strict=True):
-            if result is None:
-                sizes.append(_copy(source.tensors[choice.name].raw(), file))
-            else:
-                layer, data = result
-                sizes.append(file.write(data))
-                summaries.append(
-                    summarise(choice.name, layer, len(data), embedding=choice.embedding)
-                )
-            done(choice.name)
-        tensors = [_described(source, c, n) for c, n in zip(plan, sizes, strict=True)]
-        header = _header(tensors, metadata, room)
-        assert len(header) == room, "the bound on the header holds"
-        file.seek(0)
-        file.write(header)
-        file.seek(0)
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        file.seek(header.index(b"0" * 64))
-        file.write(digest.encode())
-    return sorted(summaries, key=lambda layer: layer.name)
-
-
-def _place(source: Source, choice: Choice) -> tuple[int, str]:
-    if choice.bits is None:
-        return storage_order(source.tensors[choice.name].dtype, choice.name)
-    return storage_order("U8", choice.name + LAYER_SUFFIX)
-
-
-def _limit(source: Source, choice: Choice, value_format: str) -> int:
-    """Return the most bytes that the tensor can take in the container."""
-    tensor = source.tensors[choice.name]
-    if choice.bits is None:
-        return tensor.raw().size
-    return record_limit(tensor.size, choice.bits, value_format)
-
-
-def _described(
-    source: Source, choice: Choice, nbytes: int
-) -> tuple[str, str, tuple[int, ...], int]:
-    """Return name, dtype, shape and bytes of what the container holds of a tensor."""
-    if choice.bits is None:
-        tensor = source.tensors[choice.name]
-        return tensor.name, tensor.dtype, tensor.shape, nbytes
-    return choice.name + LAYER_SUFFIX, "U8", (nbytes,), nbytes
-
-
-def _header(
-    tensors: Iterable[tuple[str, str, tuple[int, ...], int]],
-    metadata: dict[str, Any],
-    room: int = 0,
-) -> bytes:
-    text = json.dumps(metadata, separators=(",", ":"))
-    return header_bytes(tensors, {CONTAINER_KEY: text}, room)
-
-
-def _copy(data: NDArray[np.uint8], file: BinaryIO) -> int:
-    for at in range(0, data.size, _COPY):
-        file.write(data[at : at + _COPY].tobytes())
-    return data.size
-
-
-def _in_order(
-    function: Callable[[Item], Result], items: Sequence[Item], jobs: int
-) -> Iterator[Result]:
-    """Map in threads (numpy lets go of the interpreter), with ``jobs`` items under way."""
-    if jobs == 1:
-        yield from map(function, items)
-        return
-    with ThreadPoolExecutor(jobs) as pool:
-        waiting: deque[Future[Result]] = deque()
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) == jobs:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
 def _metadata(file: TensorFile) -> dict[str, Any]:
     """Return the checked metadata of a container."""
     where = f"metadata {CONTAINER_KEY!r}"
@@ -274,11 +126,9 @@ def _metadata(file: TensorFile) -> dict[str, Any]:
         )  # fmt: skip
     for key in ("sha256", "source_sha256", "policy", "outliers", "value_format"):
         value = metadata.get(key)
-        if not isinstance(value, str) or (
-            key.endswith("sha256") and not _DIGITS.fullmatch(value)
-        ):
+        if not isinstance(value, str) or (key.endswith("sha256") and not _DIGITS.fullmatch(value)):
             raise BadFileError(file.path, where, f"{key} is {value!r}")
-    return metadata
+    return dict(metadata)
 
 
 def _check_sha256(file: TensorFile, expected: str) -> None:

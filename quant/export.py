@@ -24,9 +24,8 @@ def from_float32(values: NDArray[np.float32], dtype: str) -> NDArray[np.uint8]:
     """
     flat = np.ascontiguousarray(values, "<f4").reshape(-1)
     if dtype == "BF16":
-        bits = flat.view("<u4").astype(np.uint64)
-        bits = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
-        encoded: NDArray[Any] = bits.astype("<u2")
+        bits = flat.view("<u4").astype(np.int64)
+        encoded: NDArray[Any] = ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype("<u2")
         overflow = bool(((encoded & 0x7FFF) >= 0x7F80).any())
     else:
         with np.errstate(over="ignore", under="ignore"):

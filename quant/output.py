@@ -3,8 +3,8 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedRandom
 from pathlib import Path
-from typing import BinaryIO
 
 from .errors import QuantError, cannot_write
 
@@ -20,7 +20,7 @@ def check_free(path: Path, *, force: bool) -> None:
 
 
 @contextmanager
-def replacing(path: Path, *, force: bool) -> Iterator[BinaryIO]:
+def replacing(path: Path, *, force: bool) -> Iterator[BufferedRandom]:
     """Give a new file that becomes ``path`` when the block ends, and vanishes if it fails.
 
     The file has a temporary name in the folder of ``path``, so that renaming it is atomic; it can

@@ -203,7 +203,7 @@ def _from_bytes(data: NDArray[np.uint8], value_format: str) -> NDArray[np.float3
 
 def _crc(record: bytearray | NDArray[np.uint8]) -> int:
     """Return the CRC-32 of a record without its last header field."""
-    view = memoryview(record)
+    view = memoryview(record)  # type: ignore[arg-type]  # Python 3.11 has no Buffer
     return zlib.crc32(view[_CRC.stop :], zlib.crc32(view[: _CRC.start]))
 
 
@@ -230,7 +230,7 @@ def _check(fields: dict[str, Any]) -> tuple[int, ...]:
         raise ValueError(f"dimensions at offset 20 are {dims} for rank {fields['rank']}")
     if fields["outlier_count"] > math.prod(shape):
         raise ValueError(
-            f"outlier_count at offset 36 is {fields['outlier_count']}, of {math.prod(shape)} weights"
+            f"outlier_count at offset 36 is {fields['outlier_count']}, more than the weights"
         )
     for name in ("mean", "deviation", "threshold", "l1", "max_error", "squared_error"):
         if not math.isfinite(fields[name]):

@@ -45,7 +45,7 @@ class Layout:
     """Names of a family of models.
 
     ``prefix`` is a pattern, and models without their task head have none; ``roles`` maps a role
-    to the pattern of a weight without ``.weight``: ``#`` is the number of an encoder, ``*`` another.
+    to the pattern of a weight without ``.weight``; ``#`` is the number of an encoder, ``*`` any.
     """
 
     name: str

@@ -120,7 +120,7 @@ def _open_file(path: Path) -> list[Tensor]:
     if CONTAINER_KEY in file.metadata:
         raise QuantError(f"{path} is a quantised container; give the model that it was made from")
     return [
-        Tensor(name, entry.dtype, entry.shape, path, lambda name=name: file.bytes(name))  # type: ignore[misc]
+        Tensor(name, entry.dtype, entry.shape, path, lambda name=name: file.data(name))  # type: ignore[misc]
         for name, entry in file.entries.items()
     ]
 

@@ -71,7 +71,7 @@ class TensorFile:
             raise cannot_read(path, error) from error
         self.entries, self.metadata = self._parse()
 
-    def bytes(self, name: str) -> NDArray[np.uint8]:
+    def data(self, name: str) -> NDArray[np.uint8]:
         """Return the bytes of a tensor, mapped: memory is used only for what is looked at."""
         entry = self.entries[name]
         if not entry.nbytes:
@@ -139,9 +139,7 @@ class TensorFile:
         start, stop = offsets
         bits = math.prod(shape) * DTYPE_BITS[dtype]
         if 8 * (stop - start) != bits:
-            raise self._bad(
-                where, f"{stop - start} bytes do not hold the shape {shape} of {dtype}"
-            )
+            raise self._bad(where, f"{stop - start} bytes do not hold the shape {shape} of {dtype}")
         return Entry(name, dtype, tuple(shape), base + start, base + stop)
 
 

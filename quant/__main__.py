@@ -1,0 +1,7 @@
+"""Run with ``python -m quant``."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())
