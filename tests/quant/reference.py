@@ -1,0 +1,106 @@
+"""A plain quantiser to hold :mod:`quant` against: every distance to every centroid.
+
+No sort-and-cut, no buckets, no prefix sums; nothing here comes from ``quant``.  Sums are
+``math.fsum``: the exact sum, rounded once.
+"""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+
+CHUNK = 1 << 20  # weights whose distances are in memory at a time
+
+
+def outliers(weights: np.ndarray, kind: str, parameter: float) -> np.ndarray:
+    """Return the mask (n,) of the outliers of float32 ``weights`` (n,)."""
+    w = weights.astype(np.float64)
+    mean = math.fsum(w) / w.size
+    deviation = math.sqrt(math.fsum((w - mean) ** 2) / w.size)
+    distance = np.abs(w - mean)
+    if kind == "none" or deviation == 0:
+        return np.zeros(w.size, bool)
+    if kind == "logpdf":
+        z = distance / deviation
+        return -z * z / 2 - math.log(deviation * math.sqrt(2 * math.pi)) <= parameter
+    if kind == "zscore":
+        return distance >= parameter * deviation
+    wanted = round(parameter * w.size)
+    return distance > np.sort(distance)[::-1][wanted]
+
+
+def nearest(weights: np.ndarray, centroids: np.ndarray) -> np.ndarray:
+    """Return the first of the nearest centroids of each weight; ascending float64 centroids.
+
+    Where float64 cannot tell two distances apart, fractions do.
+    """
+    labels = np.empty(weights.size, np.int64)
+    for at in range(0, weights.size, CHUNK):
+        part = weights[at : at + CHUNK].astype(np.float64)
+        distances = np.abs(part[:, None] - centroids)
+        label = distances.argmin(axis=1)
+        least = distances[np.arange(part.size), label]
+        close = (distances <= least[:, None] * (1 + 2.0**-50)).sum(axis=1) > 1
+        for value in np.unique(part[close]):
+            exact = [abs(Fraction(value) - Fraction(c)) for c in centroids.tolist()]
+            label[part == value] = exact.index(min(exact))
+        labels[at : at + CHUNK] = label
+    return labels
+
+
+def means(weights: np.ndarray, labels: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Return the mean of each bin (bins,); an empty bin keeps its centroid."""
+    result = kept.copy()
+    for label in range(kept.size):
+        members = weights[labels == label]
+        if members.size:
+            result[label] = math.fsum(members.tolist()) / members.size
+    return result
+
+
+def l1(weights: np.ndarray, labels: np.ndarray, centroids: np.ndarray) -> float:
+    """Return the exact sum of |w - centroid|, rounded once."""
+    own = centroids[labels]
+    sign = np.where(weights > own, 1.0, -1.0)
+    return math.fsum(np.concatenate([sign * weights, -sign * own]).tolist())
+
+
+def fit(group: np.ndarray, bins: int, policy: str) -> tuple[np.ndarray, int]:
+    """Return centroids (bins,) and iterations for the Gaussian group, float32 (n,)."""
+    if policy in ("linear", "minmax"):
+        low, high = float(group.min()), float(group.max())
+        step = np.arange(bins) / (bins - 1)
+        return low * (1 - step) + high * step, 0
+    weights = np.sort(group)
+    runs = np.array_split(np.arange(weights.size), bins)
+    labels = np.repeat(np.arange(bins), [run.size for run in runs])
+    centroids = means(weights, labels, np.full(bins, float(weights[-1])))
+    best, least = centroids, l1(weights, labels, centroids)
+    iterations = 0
+    while policy != "equal" and iterations < 1000:
+        before, labels = labels, nearest(weights, centroids)
+        if np.array_equal(before, labels):
+            break
+        iterations += 1
+        centroids = means(weights, labels, centroids)
+        now = l1(weights, labels, centroids)
+        centroids = np.sort(centroids)
+        if policy == "gobo" and now >= least:
+            break
+        best, least = centroids, now
+    return best, iterations
+
+
+def layer(
+    weights: np.ndarray, *, bits: int, policy: str, rule: tuple[str, float], symmetric: bool
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return outlier mask (n,), centroids (2**bits,) and iterations of float32 ``weights`` (n,)."""
+    mask = outliers(weights, *(("none", 0.0) if policy == "minmax" else rule))
+    group = weights[~mask]
+    if not symmetric:
+        return mask, *fit(group, 2**bits, policy)
+    if policy in ("linear", "minmax"):
+        top = float(np.abs(group).max())
+        return mask, *fit(np.array([-top, top], np.float32), 2**bits, policy)
+    half, iterations = fit(np.abs(group), 2 ** (bits - 1), policy)
+    return mask, np.concatenate([-half[::-1], half]), iterations
