@@ -1,0 +1,108 @@
+"""Command line: ``python -m synth area|run``."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from synth import SynthError, limits, report, sky130
+from synth.library import load
+
+EXAMPLE = """\
+examples:
+  python -m synth run
+  python -m synth run --liberty sg13g2_stdcell_typ_1p20V_25C.lib.gz --config default
+  python -m synth area --config default
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m synth", description=__doc__, epilog=EXAMPLE, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    commands = parser.add_subparsers(dest="command", required=True, metavar="area|run")
+    for name, text in (
+        ("area", "print the area of each configuration, one line each"),
+        ("run", "area, cells, critical path and limits: a table, JSON and CSV"),
+    ):
+        command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        command.add_argument(
+            "--liberty", type=Path, metavar="FILE",
+            help="cell library, .lib or .lib.gz (default: open SkyWater 130 nm areas)",
+        )  # fmt: skip
+        command.add_argument(
+            "--config", action="append", default=[], metavar="NAME",
+            help="a configuration, may be given several times (default: all that are emitted)",
+        )  # fmt: skip
+        command.add_argument(
+            "--verilog", type=Path, default=Path("build/verilog"), metavar="DIR",
+            help="where decode_NAME.v and .json are (default: %(default)s)",
+        )  # fmt: skip
+        command.add_argument(
+            "-o", "--output", type=Path, default=Path("build/synth"), metavar="DIR",
+            help="where results, netlists and logs go (default: %(default)s)",
+        )  # fmt: skip
+        command.add_argument(
+            "--clock", type=float, default=2.5, metavar="NS",
+            help="clock period to map for, in ns (default: %(default)s)",
+        )  # fmt: skip
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return 0, 1 when a limit is exceeded, or 2 for bad input."""
+    options = _parser().parse_args(arguments)
+    try:
+        return _run(options)
+    except SynthError as error:
+        print(f"synth: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"synth: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("synth: interrupted; nothing was reported", file=sys.stderr)
+        return 130
+    return 2
+
+
+def _run(options: argparse.Namespace) -> int:
+    if not 0.01 <= options.clock <= 1000:
+        raise SynthError(f"--clock must be in 0.01..1000 ns, not {options.clock:g}")
+    designs = report.find_designs(options.verilog, options.config)
+    errors = Console(stderr=True)
+    source = options.liberty
+    if source is None:
+        errors.print("synth: no --liberty given: open SkyWater 130 nm areas, without timing")
+        source = sky130.area_library(options.output)
+    library = load(source, options.output)
+    bar = Progress(
+        TextColumn("synth {task.description}"), BarColumn(), MofNCompleteColumn(),
+        TimeElapsedColumn(), console=errors, transient=True, disable=not errors.is_terminal,
+    )  # fmt: skip
+    with bar:
+        task = bar.add_task(library.name, total=len(designs))
+        rows = report.measure_all(
+            report.area if options.command == "area" else report.measure,
+            designs, library, options.clock, options.output, lambda: bar.advance(task),
+        )  # fmt: skip
+    if options.command == "area":
+        for row in rows:
+            print(f"{row['config']:8} {row['area_um2']:12,.1f} um2 in {library.name}")
+        return 0
+    paths = report.save(rows, library, options.clock, options.output)
+    Console(width=None if sys.stdout.isatty() else 110).print(
+        report.table(rows, library, options.clock)
+    )
+    print("written: " + ", ".join(str(path) for path in paths))
+    all_limits = limits.read()
+    sentences = [text for row in rows for text in limits.over(all_limits, library.name, row)]
+    for sentence in sentences:
+        print(f"synth: {sentence}", file=sys.stderr)
+    return 1 if sentences else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""From Verilog to cells, with yosys and ABC.  docs/decisions/synthesis.md has the reasons."""
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from synth import SynthError
+from synth.files import write
+from synth.library import Library
+
+__all__ = ["Mapped", "synthesise"]
+
+LIMIT_SECONDS = 1800
+
+# A mistake in a script or a design ends yosys' whole process, so it gets one of its own.
+_CHILD = "import sys; from pyosys import libyosys as ys; ys.run_pass('script flow.ys', ys.Design())"
+
+# ABC knows neither clock-to-output nor setup times, so its target leaves a fifth to them.
+ABC_SHARE = 0.8
+_ABC_TIMED = (
+    "strash; &get -n; &fraig -x; &put; scorr; dc2; dc2; strash; &get -n; &dch -f; &nf -D {target}; "
+    "&put; topo; buffer -N 16; topo; upsize -D {target}; dnsize -D {target}; stime -p"
+)
+_ABC_AREA = "strash; &get -n; &fraig -x; &put; scorr; dc2; dc2; strash; &get -n; &dch -f; &nf; &put"
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """A design in cells: areas in um2, ``abc_ns`` ABC's delay (None without timing)."""
+
+    top: str
+    area: float
+    sequential_area: float
+    cells: int
+    flip_flops: int
+    abc_ns: float | None
+    netlist: Path
+
+
+def synthesise(verilog: Path, top: str, library: Library, clock_ns: float, folder: Path) -> Mapped:
+    """Map module ``top`` of ``verilog`` to the library's cells for a clock of ``clock_ns``.
+
+    Scripts, log and netlist stay in ``folder``. Raises SynthError with yosys' last words.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    # The tools work in the folder, on names of ours: no path has to be quoted for them.
+    for name, target in {"design.v": verilog, "library.lib": library.path}.items():
+        link = folder / name
+        link.unlink(missing_ok=True)
+        link.symlink_to(target.resolve())
+    write(folder / "flow.ys", _script(top, library))
+    picoseconds = round(1000 * ABC_SHARE * clock_ns)
+    abc = _ABC_TIMED.format(target=picoseconds) if library.has_timing else _ABC_AREA
+    write(folder / "abc.script", abc + "\n")
+    constraints = f"set_driving_cell {library.driving_cell}\nset_load {library.load}\n"
+    write(folder / "abc.constr", constraints)
+    log = folder / "yosys.log"
+    with log.open("w", encoding="utf-8") as output:
+        try:
+            status = subprocess.run(
+                [sys.executable, "-c", _CHILD], cwd=folder, timeout=LIMIT_SECONDS,
+                stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            ).returncode  # fmt: skip
+        except subprocess.TimeoutExpired as error:
+            raise SynthError(f"{top}: yosys took over {LIMIT_SECONDS} s (see {log})") from error
+    if status:
+        raise SynthError(f"{top}: {_last_words(log)} (see {log})")
+    counts = json.loads((folder / "stat.json").read_text(encoding="utf-8"))["design"]
+    kinds = counts["num_cells_by_type"]
+    delays = re.findall(r"Delay = *([\d.]+) ps", log.read_text(encoding="utf-8", errors="replace"))
+    return Mapped(
+        top=top,
+        area=counts["area"],
+        sequential_area=counts["sequential_area"],
+        cells=counts["num_cells"],
+        flip_flops=sum(kinds.get(cell, 0) for cell in library.flip_flops),
+        abc_ns=float(delays[-1]) / 1000 if delays and library.has_timing else None,
+        netlist=folder / "netlist.v",
+    )
+
+
+def _script(top: str, library: Library) -> str:
+    """Return the yosys script, for a folder that has design.v and library.lib."""
+    unused = "".join(f" -dont_use {cell}" for cell in library.unused)
+    constraints = " -constr abc.constr" if library.has_timing else ""
+    return f"""\
+read_liberty -lib -ignore_miss_func library.lib
+read_verilog design.v
+synth -flatten -top {top}
+opt -full
+dfflibmap -liberty library.lib{unused}
+abc -liberty library.lib -script abc.script{constraints}{unused}
+opt_clean -purge
+check -assert
+tee -q -o stat.json stat -json -liberty library.lib
+rename -wire
+splitnets -ports -format __
+write_verilog -noattr -noexpr -simple-lhs netlist.v
+"""
+
+
+def _last_words(log: Path) -> str:
+    """Return what yosys said last: its error, or the last line of the log."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    return (errors or lines or ["yosys said nothing"])[-1]

@@ -1,0 +1,153 @@
+"""A cell library: what the flow has to know of a Liberty file."""
+
+import gzip
+import hashlib
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from synth import SynthError
+from synth.files import write
+
+__all__ = ["Library", "load"]
+
+# Driving cells of libraries that we know: a buffer of double strength, as strong as the
+# flip-flops that usually drive a block. Other libraries get their smallest buffer or inverter.
+DRIVING_CELLS = {
+    "sg13g2_stdcell": "sg13g2_buf_2",
+    "sky130_fd_sc_hd": "sky130_fd_sc_hd__buf_2",
+    "asap7sc7p5t": "BUFx2_ASAP7_75t_R",
+}
+# Cells for delays, clock trees, power domains and probes, that no mapper should take.
+UNUSED_CELLS = ("*dly*", "*delay*", "*lpflow*", "*probe*", "*sighold*", "*__clk*", "*__macro_*")
+LOADS = 4  # inputs that an output drives: four of the inverter, as in the usual FO4 delay
+
+_CELL = re.compile(r"^[ \t]*cell[ \t]*\([ \t]*\"?([^\s\")]+)\"?[ \t]*\)", re.MULTILINE)
+_NAME = re.compile(r"^\s*library\s*\(\s*\"?([^\s\")]+)\"?\s*\)\s*\{", re.MULTILINE)
+_AREA = re.compile(r"^\s*area\s*:\s*\"?([\d.eE+-]+)", re.MULTILINE)
+_UNIT = re.compile(r"capacitive_load_unit\s*\(\s*\"?([\d.]+)\"?\s*,\s*\"?([fpn])f\"?\s*\)", re.I)
+_PIN = re.compile(r"^[ \t]*pin[ \t]*\([ \t]*\"?(\w+)\"?[ \t]*\)", re.MULTILINE)
+_FEMTOFARADS = {"f": 1.0, "p": 1e3, "n": 1e6}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Area in um2; ``function`` of the one output, ``inputs`` with their capacitances in fF."""
+
+    name: str
+    area: float
+    is_sequential: bool
+    has_timing: bool
+    function: str
+    inputs: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Library:
+    """A cell library, uncompressed at ``path``.
+
+    ``driving_cell`` drives every input and ``load`` fF hang on every output; both are None when
+    the library has no timing. ``unused`` are names of cells that are kept from the mapper.
+    """
+
+    name: str
+    path: Path
+    sha256: str
+    driving_cell: str | None
+    load: float | None
+    unused: tuple[str, ...]
+    flip_flops: frozenset[str]
+
+    @property
+    def has_timing(self) -> bool:
+        """Whether delays can be told from it."""
+        return self.driving_cell is not None
+
+
+def load(source: Path, folder: Path) -> Library:
+    """Read the Liberty file ``source`` (may be compressed); put it uncompressed into ``folder``."""
+    try:
+        raw = source.read_bytes()
+        text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("latin-1")
+    except (OSError, EOFError, zlib.error) as error:
+        why = getattr(error, "strerror", None) or error
+        raise SynthError(f"cannot read the cell library {source}: {why}") from error
+    name = _NAME.search(text)
+    cells = _cells(text)
+    if name is None or not cells:
+        raise SynthError(f"{source} is not a Liberty cell library: it has no library with cells")
+    path = folder / f"{name[1]}.lib"
+    write(path, text)
+    unused = tuple(
+        cell.name for cell in cells if any(fnmatchcase(cell.name, glob) for glob in UNUSED_CELLS)
+    )
+    driving_cell, load = _environment(name[1], [c for c in cells if c.name not in unused])
+    return Library(
+        name=name[1],
+        path=path,
+        sha256=hashlib.sha256(raw).hexdigest(),
+        driving_cell=driving_cell,
+        load=load,
+        unused=unused,
+        flip_flops=frozenset(cell.name for cell in cells if cell.is_sequential),
+    )
+
+
+def _cells(text: str) -> list[Cell]:
+    """Return the cells of a Liberty text."""
+    unit = _UNIT.search(text)
+    scale = float(unit[1]) * _FEMTOFARADS[unit[2].lower()] if unit else 1.0
+    return [_cell(name, body, scale) for name, body in _groups(_CELL, text)]
+
+
+def _groups(head: re.Pattern[str], text: str) -> Iterator[tuple[str, str]]:
+    """Yield name and text of each group of a kind, up to the next one's ``head``."""
+    starts = [*head.finditer(text)]
+    ends = [match.start() for match in starts[1:]] + [len(text)]
+    for match, end in zip(starts, ends if starts else [], strict=True):
+        yield match[1], text[match.end() : end]
+
+
+def _cell(name: str, text: str, scale: float) -> Cell:
+    """Return a cell from the ``text`` of its group; capacitances times ``scale`` are in fF."""
+    inputs, functions = {}, []
+    for pin, body in _groups(_PIN, text):
+        if re.search(r"direction\s*:\s*\"?input", body):
+            capacitance = re.search(r"^\s*capacitance\s*:\s*\"?([\d.eE+-]+)", body, re.MULTILINE)
+            inputs[pin] = scale * float(capacitance[1]) if capacitance else 0.0
+        functions += re.findall(r"^\s*function\s*:\s*\"([^\"]*)\"", body, re.MULTILINE)
+        functions += re.findall(r"\{[^}\n]*\bfunction\s*:\s*\"([^\"]*)\"", body)
+    area = _AREA.search(text)
+    return Cell(
+        name=name,
+        area=float(area[1]) if area else 0.0,
+        is_sequential=re.search(r"\bff(_bank)?\s*\(", text) is not None,
+        has_timing=re.search(r"\btiming\s*\(", text) is not None,
+        function=re.sub(r"[\s()]", "", functions[0]) if len(functions) == 1 else "",
+        inputs=inputs,
+    )
+
+
+def _environment(name: str, cells: list[Cell]) -> tuple[str | None, float | None]:
+    """Return the driving cell and the load in fF for the library called ``name``."""
+    single = [c for c in cells if c.has_timing and len(c.inputs) == 1 and not c.is_sequential]
+    inverters = [c for c in single if c.function in _complements(c)]
+    buffers = [c for c in single if c.function in c.inputs]
+    if not buffers and not inverters:
+        return None, None
+    known = [cell for start, cell in DRIVING_CELLS.items() if name.startswith(start)]
+    driver = next(
+        (cell for cell in buffers if cell.name in known),
+        min(buffers or inverters, key=lambda cell: cell.area),
+    )
+    gate = min(inverters or buffers, key=lambda cell: cell.area)
+    return driver.name, round(LOADS * sum(gate.inputs.values()), 3)
+
+
+def _complements(cell: Cell) -> set[str]:
+    """Return how a Liberty file may write the complement of the cell's one input."""
+    (pin,) = cell.inputs
+    return {f"!{pin}", f"{pin}'"}

@@ -1,0 +1,47 @@
+"""Upper limits of area and delay, a table per library and configuration in limits.toml."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from synth import SynthError
+
+__all__ = ["FILE", "SLACK", "over", "read"]
+
+FILE = Path(__file__).parent / "limits.toml"
+SLACK = 0.02  # what another version of a tool or of the emitted names may cost
+UNITS = {"area_um2": "um2", "delay_ns": "ns"}
+
+Limits = dict[str, dict[str, dict[str, float]]]
+
+
+def read(path: Path = FILE) -> Limits:
+    """Return {start of a library's name: {configuration: {measure: limit}}}."""
+    limits: Limits = tomllib.loads(path.read_text(encoding="utf-8"))
+    for library, configs in limits.items():
+        for config, measures in configs.items():
+            for measure, limit in measures.items():
+                if measure not in UNITS or not isinstance(limit, int | float) or limit <= 0:
+                    raise SynthError(
+                        f"{path}: [{library}.{config}] {measure} = {limit!r} is not a limit; "
+                        f"there are {' and '.join(UNITS)}, above 0"
+                    )
+    return limits
+
+
+def over(limits: Limits, library: str, row: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each limit of ``library`` that the result ``row`` is above."""
+    sentences = []
+    for start, configs in limits.items():
+        if library != start and not library.startswith(start + "_stdcell"):
+            continue
+        for measure, limit in configs.get(row["config"], {}).items():
+            value = row[measure]
+            if value is not None and value > limit * (1 + SLACK):
+                sentences.append(
+                    f"{row['config']}: {measure} is {value:,.6g} {UNITS[measure]}, "
+                    f"{100 * (value / limit - 1):.1f} % above the limit of {limit:,.6g} "
+                    f"{UNITS[measure]} for {start} ({100 * SLACK:.0f} % allowed)"
+                )
+    return sentences

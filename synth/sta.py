@@ -1,0 +1,80 @@
+"""The critical path, by OpenSTA when it is installed."""
+
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from synth import SynthError
+from synth.files import write
+from synth.library import Library
+
+__all__ = ["CriticalPath", "critical_path", "is_installed"]
+
+# Inputs come from the driving cell at the clock edge, outputs have to be there before the next:
+# nothing is left out because it crosses the block's edge. A design without a clock gets a
+# virtual one. Only commands that the OpenSTA of 2019 in Debian 12 has too.
+_SCRIPT = """\
+read_liberty library.lib
+read_verilog netlist.v
+link_design {top}
+set_cmd_units -time ns -capacitance fF
+set clocks [get_ports -quiet clk]
+if {{[llength $clocks]}} {{
+  create_clock -name clock -period {clock_ns} $clocks
+}} else {{
+  create_clock -name clock -period {clock_ns}
+}}
+foreach port [all_inputs] {{
+  if {{[get_name $port] ne "clk"}} {{
+    set_driving_cell -lib_cell {driving_cell} $port
+    set_input_delay 0 -clock clock $port
+  }}
+}}
+set_output_delay 0 -clock clock [all_outputs]
+set_load {load} [all_outputs]
+report_checks -path_delay max -digits 4 -format full -fields {{capacitance slew fanout}}
+"""
+
+
+@dataclass(frozen=True)
+class CriticalPath:
+    """The longest path: clock period less slack, in ns, and where it starts and ends."""
+
+    delay_ns: float
+    start: str
+    end: str
+
+
+def is_installed() -> bool:
+    """Whether OpenSTA is on PATH."""
+    return shutil.which("sta") is not None
+
+
+def critical_path(top: str, library: Library, clock_ns: float, folder: Path) -> CriticalPath:
+    """Return the critical path of the netlist that `flow.synthesise` left in ``folder``.
+
+    The clock is ideal and wires have no delay. The report stays in ``folder``.
+    """
+    script = _SCRIPT.format(
+        top=top, clock_ns=clock_ns, driving_cell=library.driving_cell, load=library.load
+    )  # fmt: skip
+    write(folder / "sta.tcl", script)
+    done = subprocess.run(
+        ["sta", "-no_splash", "-exit", "sta.tcl"], cwd=folder, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    report = done.stdout + done.stderr
+    write(folder / "sta.log", report)
+    slack = re.search(r"(-?[\d.]+)\s+slack", report)
+    errors = re.findall(r"^(?:\[ERROR|Error).*", report, re.MULTILINE)
+    if errors or not slack:
+        why = errors[0] if errors else "it reported no path"
+        raise SynthError(f"{top}: OpenSTA failed: {why} (see {folder / 'sta.log'})")
+    start, end = (
+        # A flip-flop is called after its output: `name[3]\cell`.
+        re.findall(rf"^{key}: ([^\s\\\\]+)", report, re.MULTILINE)[0]
+        for key in ("Startpoint", "Endpoint")
+    )
+    return CriticalPath(round(clock_ns - float(slack[1]), 4), start, end)
