@@ -280,6 +280,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemoryError:
         click.echo("error: there is not enough memory for a tensor of this model", err=True)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; nothing was written", err=True)
+        click.echo("interrupted; nothing is left half-written", err=True)
         return _INTERRUPTED
     return 2
