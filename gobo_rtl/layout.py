@@ -87,5 +87,5 @@ class GroupLayout(data.StructLayout):
         planes = data.ArrayLayout(config.lanes, config.index_width)
         super().__init__({
             "planes": planes, "first": 1, "start": 1, "last": 1, "end": 1,
-            "index_crc16": _CRC, "empty": 1, "outliers_end": 1, **_index_width(config),
+            "empty": 1, "outliers_end": 1, **_index_width(config),
         })  # fmt: skip

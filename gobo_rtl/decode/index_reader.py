@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..config import GoboConfig
 from ..layout import BeatLayout, GroupLayout, TileLayout, several_widths
+from .crc import CRC_WIDTH
 from .unpacker import Unpacker
 
 __all__ = ["IndexReader"]
@@ -37,6 +38,9 @@ class IndexReader(wiring.Component):
         Bits of the layer's indexes; read with every group.
     enable : In, 1
         ``index_width`` is that of the layer: with ``o.payload.first`` a group is given only then.
+    index_crc16 : Out, 16 bits
+        CRC-16 that the tile of the group given last must have, until the next tile is begun. That
+        happens only while ``o.ready``.
     active : Out, 1
         A tile is begun and not all of its groups are given.
     starved : Out, 1
@@ -60,6 +64,7 @@ class IndexReader(wiring.Component):
             "o": Out(stream.Signature(GroupLayout(config))),
             "index_width": In(3),
             "enable": In(1),
+            "index_crc16": Out(CRC_WIDTH),
             "active": Out(1),
             "starved": Out(1),
         })
@@ -74,8 +79,9 @@ class IndexReader(wiring.Component):
         wiring.connect(m, wiring.flipped(self.i), unpacker.i)
         m.d.comb += unpacker.enable.eq(self.enable)
 
-        # Tile: begun in the cycle of its first group, or before if the group is not there yet;
-        # what its header says is kept while the groups are counted down.
+        # Tile: begun when the group of the tile before has left the next stage, often in the cycle of
+        # its own first group; what the header says is kept while the groups are counted down, and
+        # until the next stage has done with the last.
         tile_r = Signal(TileLayout(), reset_less=True)
         tile = Signal(TileLayout())
         start = Signal(init=1)
@@ -84,13 +90,16 @@ class IndexReader(wiring.Component):
         begun = self.active | self.i_tile.valid
         transfer = o.valid & o.ready
         m.d.comb += [
-            self.i_tile.ready.eq(~self.active),
+            self.i_tile.ready.eq(~self.active & o.ready),
             tile.eq(Mux(self.active, tile_r, self.i_tile.payload)),
             self.starved.eq(self.active & unpacker.starved),
         ]
-        m.d.sync += self.active.eq(begun & ~(transfer & final))
-        with m.If(begun):
-            m.d.sync += [tile_r.eq(tile), tile_r.group_count.eq(tile.group_count - transfer)]
+        with m.If(o.ready):
+            m.d.sync += [
+                self.active.eq(begun & ~(transfer & final)),
+                tile_r.eq(tile),
+                tile_r.group_count.eq(Mux(transfer, tile.group_count - 1, tile.group_count)),
+            ]
         with m.If(transfer):
             m.d.sync += [start.eq(final), first.eq(final & unpacker.last)]
 
@@ -103,7 +112,7 @@ class IndexReader(wiring.Component):
             o.payload.start.eq(start),
             o.payload.last.eq(final),
             o.payload.end.eq(unpacker.last),
-            o.payload.index_crc16.eq(tile.index_crc16),
+            self.index_crc16.eq(tile_r.index_crc16),
             o.payload.empty.eq(tile.empty),
             o.payload.outliers_end.eq(tile.last),
         ]

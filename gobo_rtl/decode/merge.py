@@ -35,7 +35,9 @@ class Merge(wiring.Component):
         Groups.
     codebook : In, ``bins`` x ``value_width`` bits
         The centroids of the layer whose first group is transferred on ``i``.
-    window, valid : In
+    index_crc16 : In, 16 bits
+        The CRC-16 that the tile of the group held must have.
+    window, valid, next_gap : In
         Records of :class:`OutlierReader`.
     take : Out, number
         Records that leave the window in this cycle.
@@ -47,10 +49,10 @@ class Merge(wiring.Component):
         Decoded groups.
     busy : Out, 1
         A group is held that is not given to ``o`` yet.
-    closing : Out, 1
-        The group held is its tile's last.
+    failing : Out, 1
+        In this cycle a tile is condemned: its closing transfer is at the output or enters it.
     error_code : Out, 3 bits
-        Not 0: in this cycle a transfer with ``error`` enters the output register, and why.
+        Why, with ``failing``.
 
     Timing
     ------
@@ -69,14 +71,16 @@ class Merge(wiring.Component):
         super().__init__({
             "i": In(stream.Signature(GroupLayout(config))),
             "codebook": In(data.ArrayLayout(config.value_width, config.bins)),
+            "index_crc16": In(CRC_WIDTH),
             "window": In(data.ArrayLayout(WindowLayout(config), count)),
             "valid": In(count),
+            "next_gap": In(2),
             "take": Out(range(count + 1)),
             "kill": In(3),
             "stop": In(1),
             "o": Out(stream.Signature(WeightLayout(config))),
             "busy": Out(1),
-            "closing": Out(1),
+            "failing": Out(1),
             "error_code": Out(3),
         })
 
@@ -97,47 +101,58 @@ class Merge(wiring.Component):
             m.d.sync += group.eq(i.payload)
             with m.If(i.payload.first):
                 m.d.sync += codebook.eq(self.codebook)
-        m.d.comb += self.closing.eq(group.last)
 
         # Records that belong to the group: the next one when its gap is reached, and those that
-        # follow it by ``more``.
+        # follow it by ``more``. Whether the gap is reached is known from a register: it was compared
+        # in the cycle before, for the group held and for the one after.
         pending = Signal(reset_less=True)  # the tile has records that have not come
         partial = Signal()  # more of the group's records are to come
         since = Signal(config.gap_width, reset_less=True)  # groups from the last record's
+        match = Signal(reset_less=True)  # the next record's gap is since
+        stale = Signal(reset_less=True)  # it came after a wait and is not compared yet
         last_lane = Signal(config.lane_bits, reset_less=True)
         lane_counts = Signal(reset_less=True)  # the last record was no escape
         records = [entry.record for entry in self.window]
         escape = [record.gap == config.gap_escape for record in records]
-        due: list[Value] = [pending & self.valid[0] & (partial | (records[0].gap == since))]
+        due: list[Value] = [pending & self.valid[0] & ~stale & (partial | match)]
         for n in range(1, count):
             due.append(due[n - 1] & records[n - 1].more & self.valid[n])
         ends = any_of([due[n] & self.window[n].end for n in range(count)])
         ends_last = any_of([due[n] & self.window[n].end & self.window[n].last for n in range(count)])
-        unknown = pending & ~self.valid[0]
+        unknown = pending & (~self.valid[0] | stale)
         more = any_of([
             due[n] & records[n].more & (~due[n + 1] if n + 1 < count else 1) for n in range(count)
         ])
-        free = ~o.valid | o.ready
+        valid, last, error, bad = Signal(), Signal(), Signal(), Signal()
+        free = ~valid | o.ready
         step = Signal()
         m.d.comb += [
-            step.eq(self.busy & free & ~unknown),
+            step.eq(self.busy & free & ~unknown & ~bad),
             done.eq(step & ~more),
             self.take.eq(Mux(step, sum(due[1:], due[0]), 0)),
         ]
+        begin = load & i.payload.start
+        gap = records[0].gap
         with m.If(step):
-            m.d.sync += [
-                partial.eq(more),
-                since.eq(Mux(due[0], 0, since) + done),
-            ]
+            m.d.sync += [partial.eq(more), since.eq(Mux(due[0], 0, since) + done)]
             with m.If(ends):
                 m.d.sync += pending.eq(0)
             for n in range(count):
                 with m.If(due[n]):
                     m.d.sync += [last_lane.eq(records[n].lane), lane_counts.eq(~escape[n])]
-        with m.If(load & i.payload.start):
-            m.d.sync += [pending.eq(~i.payload.empty), since.eq(0)]
+        with m.If(self.take != 0):
+            m.d.sync += match.eq(Mux(done, self.next_gap[1], self.next_gap[0]))
+        with m.Elif(self.valid[0]):
+            m.d.sync += match.eq(gap == since + done)
+        with m.Else():
+            m.d.sync += match.eq(self.next_gap[0])
+        m.d.sync += stale.eq(~self.valid[0] & (since != 0))
+        with m.If(begin):
+            m.d.sync += [
+                pending.eq(~i.payload.empty), since.eq(0), match.eq(self.next_gap[0]), stale.eq(0)
+            ]  # fmt: skip
         outliers_end = Signal(reset_less=True)
-        with m.If(load & i.payload.start):
+        with m.If(begin):
             m.d.sync += outliers_end.eq(i.payload.outliers_end)
         with m.Elif(step & ends):
             m.d.sync += outliers_end.eq(ends_last)
@@ -151,60 +166,73 @@ class Merge(wiring.Component):
             outlier = Signal(name=f"outlier{lane}")
             index = Cat(plane[lane] for plane in group.planes)
             m.d.comb += outlier.eq(any_of(list(here)))
-            with m.If(step & (outlier | ~partial)):
-                m.d.sync += value.eq(
-                    one_hot(config.value_width, [
-                        *((here[n], records[n].value) for n in range(count)),
-                        *((~outlier & (index == n), codebook[n]) for n in range(bins)),
-                    ])
-                )  # fmt: skip
+            with m.If(step):
+                with m.Switch(Cat(index, outlier, partial)):
+                    with m.Case("-1" + "-" * config.index_width):
+                        m.d.sync += value.eq(
+                            one_hot(config.value_width, [
+                                (here[n], records[n].value) for n in range(count)
+                            ])
+                        )
+                    for n in range(bins):
+                        with m.Case(f"00{n:0{config.index_width}b}"):
+                            m.d.sync += value.eq(codebook[n])
 
-        # Checks.
-        remainder = Signal(CRC_WIDTH, init=CRC16.initial)
+        # Checks: what a step finds is held for a cycle and then condemns the transfer that it made.
+        remainder = Signal(CRC_WIDTH, reset_less=True)
+        before = Mux(group.start, CRC16.initial, remainder)
         after = Signal(CRC_WIDTH)
         for width in config.index_widths:
             bits = Cat(group.planes)[: config.lanes * width]
             with m.If(group.index_width == width if several_widths(config) else 1):
-                m.d.comb += after.eq(crc16_next(remainder, bits))
+                m.d.comb += after.eq(crc16_next(before, bits))
         with m.If(done):
-            m.d.sync += remainder.eq(Mux(group.last, CRC16.initial, after))
-        follows = [partial, *(records[n].more for n in range(count - 1))]
+            m.d.sync += remainder.eq(after)
+        follows = [partial, *(record.more for record in records[:-1])]
         floors = [(last_lane, lane_counts), *((r.lane, ~e) for r, e in zip(records, escape))]
         disorder = any_of([
-            due[n] & (
-                (follows[n] & ((records[n].gap != 0) | (floors[n][1] & (records[n].lane <= floors[n][0]))))
-                | (self.window[n].end & records[n].more)
-            )
-            for n in range(count)
+            here & ((after_more & ((record.gap != 0) | (counts & (record.lane <= lane))))
+                    | (entry.end & record.more))
+            for here, after_more, record, (lane, counts), entry
+            in zip(due, follows, records, floors, self.window)
         ])  # fmt: skip
         finish = done & group.last
-        left_over = pending & ~ends
         outliers_last = Mux(ends, ends_last, outliers_end)
-        code = self.error_code
-        with m.If(finish & (after != group.index_crc16)):
-            m.d.comb += code.eq(ERRORS["index_crc"])
-        with m.Elif(free & (self.kill == ERRORS["outlier_crc"])):
-            m.d.comb += code.eq(ERRORS["outlier_crc"])
-        with m.Elif(step & disorder):
-            m.d.comb += code.eq(ERRORS["record_order"])
-        with m.Elif(finish & left_over):
-            m.d.comb += code.eq(ERRORS["record_place"])
-        with m.Elif(finish & (outliers_last != group.end)):
-            m.d.comb += code.eq(ERRORS["index_end"])
+        finish_r, index_bad, disorder_r, left_over, end_bad = (Signal() for _ in range(5))
+        m.d.sync += [
+            finish_r.eq(finish),
+            index_bad.eq(finish & (after != self.index_crc16)),
+            disorder_r.eq(step & disorder),
+            left_over.eq(finish & pending & ~ends),
+            end_bad.eq(finish & (outliers_last != group.end)),
+        ]
+        late = finish_r & (self.kill == ERRORS["outlier_crc"])
+        m.d.comb += bad.eq(index_bad | late | disorder_r | left_over | end_bad)
+        with m.If(index_bad):
+            m.d.comb += self.error_code.eq(ERRORS["index_crc"])
+        with m.Elif(self.kill == ERRORS["outlier_crc"]):
+            m.d.comb += self.error_code.eq(ERRORS["outlier_crc"])
+        with m.Elif(disorder_r):
+            m.d.comb += self.error_code.eq(ERRORS["record_order"])
+        with m.Elif(left_over):
+            m.d.comb += self.error_code.eq(ERRORS["record_place"])
+        with m.Elif(end_bad):
+            m.d.comb += self.error_code.eq(ERRORS["index_end"])
+        with m.Else():
+            m.d.comb += self.error_code.eq(self.kill)
+
+        # Output: a condemned transfer, or one made to close the tile, is the last.
+        killed = (self.kill != 0) & ~self.stop
+        m.d.comb += [
+            self.failing.eq(bad | (killed & free)),
+            o.valid.eq(valid | bad),
+            o.payload.last.eq(last | bad),
+            o.payload.error.eq(error | bad),
+        ]
+        with m.If(bad):
+            m.d.sync += [valid.eq(~o.ready), last.eq(1), error.eq(1)]
         with m.Elif(free):
-            m.d.comb += code.eq(self.kill)
-
-        # Output.
-        with m.If(free):
-            m.d.sync += [
-                o.valid.eq(done | (code != 0)),
-                o.payload.last.eq(finish | (code != 0)),
-                o.payload.error.eq(code != 0),
-            ]
-
-        # After an error nothing is begun; the closing transfer waits on the output.
-        with m.If(self.stop):
-            m.d.sync += [self.busy.eq(0), partial.eq(0), remainder.eq(CRC16.initial)]
-            with m.If(free):
-                m.d.sync += o.valid.eq(0)
+            m.d.sync += [valid.eq(done | killed), last.eq(finish | killed), error.eq(killed)]
+        with m.If(self.stop | self.failing):
+            m.d.sync += [self.busy.eq(0), partial.eq(0)]
         return m

@@ -1,6 +1,6 @@
 """Outlier stream to a window on the next records."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -39,10 +39,12 @@ class OutlierReader(wiring.Component):
         Bit n: record n of the window is there. Bit n is set only if bit n - 1 is.
     take : In, number
         How many records leave the window in this cycle; at most those that are there.
+    next_gap : Out, 2 bits
+        Bit n: the record that will be first in the next cycle, if any, has gap n.
     error_code : Out, 3 bits
         What is wrong in the tile of the last ``o_tile`` transfer, as in docs/formats.md
-        section 5, at the latest when the last of its records can leave the window; 0 for nothing.
-        Kept until reset; no further tile follows.
+        section 5; 0 for nothing. Known at the latest in the cycle after the one in which the last
+        record can leave the window; by then the next tile may be begun. Kept until reset.
 
     Timing
     ------
@@ -64,6 +66,7 @@ class OutlierReader(wiring.Component):
             "window": Out(data.ArrayLayout(WindowLayout(config), count)),
             "valid": Out(count),
             "take": In(range(count + 1)),
+            "next_gap": Out(2),
             "error_code": Out(3),
         })
 
@@ -82,7 +85,6 @@ class OutlierReader(wiring.Component):
         # Section: a tile's header is taken from the beat in place, then its records.
         header = Signal(TileHeaderLayout())
         opened, left = Signal(), Signal.like(header.record_count, reset_less=True)
-        fault = Signal(3)
         remaining = Mux(opened, left, header.record_count)
         tail = remaining <= count
         empty = header.record_count == 0
@@ -124,17 +126,14 @@ class OutlierReader(wiring.Component):
                 with m.If(tail & (remaining == n)):
                     m.d.sync += remainder.eq(sums[n])
 
-        # Error: known one cycle after the fault, and kept.
-        with m.If(fault == 0):
+        # Error: the first is kept.
+        with m.If(self.error_code == 0):
             with m.If(complete & (remainder != expected)):
-                m.d.comb += self.error_code.eq(ERRORS["outlier_crc"])
+                m.d.sync += self.error_code.eq(ERRORS["outlier_crc"])
             with m.Elif(opened & unpacker.starved):
-                m.d.comb += self.error_code.eq(ERRORS["outlier_end"])
-        with m.Else():
-            m.d.comb += self.error_code.eq(fault)
-        m.d.sync += fault.eq(self.error_code)
-        with m.If(opening & (header.group_count == 0)):
-            m.d.sync += fault.eq(ERRORS["tile_header"])
+                m.d.sync += self.error_code.eq(ERRORS["outlier_end"])
+            with m.Elif(opening & (header.group_count == 0)):
+                m.d.sync += self.error_code.eq(ERRORS["tile_header"])
 
         # Window: those taken leave, a chunk enters behind the rest when all of it fits.
         depth = 2 * count - 1
@@ -160,6 +159,14 @@ class OutlierReader(wiring.Component):
                 entry.last.eq(unpacker.last),
             ]
             arrivals.append(entry)
+        firsts = [entry.record.gap for entry in entries[: count + 1]]
+        with m.If(rest == 0):
+            m.d.comb += self.next_gap.eq(Cat(arrivals[0].record.gap == n for n in range(2)))
+        with m.Else():
+            with m.Switch(self.take):
+                for taken, gap in enumerate(firsts):
+                    with m.Case(taken):
+                        m.d.comb += self.next_gap.eq(Cat(gap == n for n in range(2)))
         for n, entry in enumerate(entries):
             with m.Switch(self.take):
                 for taken in range(1, count + 1):

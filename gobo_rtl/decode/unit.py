@@ -89,8 +89,10 @@ class DecodeUnit(wiring.Component):
             outliers.i.payload.eq(self.i_outliers.payload),
             outliers.i.valid.eq(self.i_outliers.valid),
             self.i_outliers.ready.eq(outliers.i.ready | failed),
+            merge.index_crc16.eq(indexes.index_crc16),
             merge.window.eq(outliers.window),
             merge.valid.eq(outliers.valid),
+            merge.next_gap.eq(outliers.next_gap),
             outliers.take.eq(merge.take),
             merge.i.payload.eq(indexes.o.payload),
             merge.i.valid.eq(indexes.o.valid & ~failed),
@@ -124,20 +126,19 @@ class DecodeUnit(wiring.Component):
                 indexes.enable.eq(~first | i_codebook.valid),
             ]
 
-        # Error: it closes the tile that is begun, once the last group of the one before has left.
-        live = Mux(indexes.active, ~(merge.busy & merge.closing), merge.busy)
-        with m.If(live):
-            with m.If(outliers.error_code != 0):
-                m.d.comb += merge.kill.eq(outliers.error_code)
-            with m.Elif(indexes.starved):
-                m.d.comb += merge.kill.eq(ERRORS["index_end"])
-            with m.Elif(indexes.active & wrong_width):
-                m.d.comb += merge.kill.eq(ERRORS["tile_header"])
+        # Error: what the readers find closes the tile that is begun.
+        starved, wrong = Signal(), Signal()
+        m.d.sync += [starved.eq(indexes.starved), wrong.eq(indexes.active & wrong_width)]
+        with m.If(outliers.error_code != 0):
+            m.d.comb += merge.kill.eq(outliers.error_code)
+        with m.Elif(starved):
+            m.d.comb += merge.kill.eq(ERRORS["index_end"])
+        with m.Elif(wrong):
+            m.d.comb += merge.kill.eq(ERRORS["tile_header"])
         with m.If(failed):
             m.d.sync += failed.eq(~self.clear)
-        with m.Elif(merge.error_code != 0):
-            m.d.sync += failed.eq(1)
-            m.d.sync += self.error_code.eq(merge.error_code)
+        with m.Elif(merge.failing):
+            m.d.sync += [failed.eq(1), self.error_code.eq(merge.error_code)]
         with m.If(failed & self.clear):
             m.d.sync += self.error_code.eq(0)
         return m
