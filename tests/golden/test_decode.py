@@ -226,6 +226,15 @@ def test_unit_gives_what_is_settled_while_it_waits_for_records():
     assert np.array_equal(stop.values, HAND[:1])
 
 
+def test_group_is_not_settled_while_more_is_to_come():
+    # Lanes 1 and 2 of group 0; with more in the second, lane 3 may follow.
+    start = patched(OUTLIERS[:8], 2, "0300") + patched(OUTLIERS[8:], 0, "0500 48c2")
+    for place, due in (("0200", [[0x3800, 0xC248, 0x3555, 0xC000]]), ("0600", [])):
+        layer = given_layer(outliers=patched(start, 12, place), ends=False)
+        stop = decode_unit(TINY, [layer]).stop
+        assert stop is not None and not stop.certain and stop.values.tolist() == due
+
+
 # -- holding a unit to it -------------------------------------------------------------------
 
 
@@ -271,6 +280,12 @@ def test_bad_tile_mismatches_are_told(last, error, code, text):
     values = np.concatenate([HAND, np.full((8, 4), 0xAAAA)])[: len(last)]
     found = decode_unit(TINY, [given_layer(), bad]).mismatch(values, last, error, code)
     assert found is None if text is None else text in str(found)
+
+
+def test_tile_without_groups_closes_with_one_transfer():
+    expected = decode_unit(TINY, [given_layer(outliers=patched(OUTLIERS, 0, "0000"))])
+    assert expected.mismatch(HAND[:1], [1], [1], 7) is None
+    assert "at most 1 are due" in str(expected.mismatch(HAND, [0, 1], [0, 1], 7))
 
 
 def test_waiting_unit_mismatches_are_told():

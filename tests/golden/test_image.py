@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -242,6 +243,16 @@ def test_sums_are_told():
             data[124:128] = zlib.crc32(data[:124]).to_bytes(4, "little")
         with pytest.raises(ValueError, match=f"{field} at offset {offset}: .* the file is corrupt"):
             read_image(bytes(data))
+
+
+@pytest.mark.parametrize("value", [0x7C00, 0xFE01])
+def test_outliers_are_finite(value):
+    layer = hand_layer()
+    (tile,) = layer.tiles
+    records = (tile.records[0], replace(tile.records[1], value=value))
+    bad = replace(layer, tiles=(replace(tile, records=records),))
+    with pytest.raises(ValueError, match="layer 0: the weight at row 2, column 1 is infinite or"):
+        read_image(stimulus.image(TINY, [bad]))
 
 
 @settings(max_examples=300, deadline=None)

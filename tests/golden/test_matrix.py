@@ -58,13 +58,6 @@ def test_any_matrix_decodes(config, data):
         assert [tile.index_offset, tile.outlier_offset] == starts
 
 
-def index_sum(indexes: bytes) -> str:
-    """The sum of the case's 24 bits of groups, in hexadecimal."""
-    bits = [byte >> i & 1 for byte in indexes[:3] for i in range(8)]
-    return stimulus.crc16(bits).to_bytes(2, "little").hex()
-
-
-PADDING_INDEX = patched(INDEXES, 0, "49")  # lane 3 of group 0 has index 1
 FAULTS = {
     "group_count at offset 0: 3, but must be 2": {"outliers": patched(OUTLIERS, 0, "0300")},
     "record_count at offset 2: 3 records run past": {"outliers": patched(OUTLIERS, 2, "0300")},
@@ -112,10 +105,26 @@ def test_escape_has_neither_lane_nor_value(change):
         )
 
 
-def test_padding_lanes_have_index_0():
-    outliers = patched(OUTLIERS, 4, index_sum(PADDING_INDEX))
-    with pytest.raises(ValueError, match="groups at offset 0: a lane outside the matrix"):
-        decode(indexes=PADDING_INDEX, outliers=outliers)
+@pytest.mark.parametrize("shape", [(1, 2), (2, 1)])
+@pytest.mark.parametrize("what", ["index", "outlier"])
+def test_lanes_past_either_edge_have_index_0_and_no_outlier(shape, what):
+    # A block of 2 x 2 lanes: the last is outside of both matrices.
+    config = GoboConfig(lanes=4, lane_rows=2, tile_rows=2, beat_width=64)
+    groups, records = ((0, 0, 0, 0),), (stimulus.Record(0, 0, 0, 0x3C00),)
+    good = stimulus.Tile(groups, records)
+    bad = {
+        "index": replace(good, groups=((0, 0, 0, 1),)),
+        "outlier": replace(good, records=(stimulus.Record(3, 0, 0, 0x3C00),)),
+    }[what]
+
+    def read(tile):
+        indexes = stimulus.bytes_of(tile.index_bits(3), 8)
+        bits = tile.header_bits(config, 3) + tile.record_bits(config)
+        return decode_matrix(config, *shape, 3, CODEBOOK, indexes, stimulus.bytes_of(bits, 8))
+
+    assert read(good)[0, 0] == 0x3C00
+    with pytest.raises(ValueError, match="groups at offset 0: a lane outside the matrix has an"):
+        read(bad)
 
 
 def test_bits_after_the_records_are_zero():
