@@ -186,20 +186,23 @@ def _blocks(flat: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
         yield flat[at : at + BLOCK]
 
 
-def _moments(flat: NDArray[np.float32]) -> tuple[float, float]:
-    """Return m and s of all weights; ``ValueError`` with the position of a NaN or infinity.
+def _moments(flat: NDArray[np.float32]) -> tuple[float, float, np.float32, np.float32]:
+    """Return m, s, least and greatest of all weights.
 
-    A layer of one block is summed exactly, a larger one block by block in float64: good to
-    about 1e-15, so another order of summation could only move a weight that lies as close as
-    that to the threshold.
+    A layer of one block is summed exactly, a larger one block by block in float64: good to about
+    1e-15, so another order of summation could only move a weight that lies as close as that to
+    the threshold.  ``ValueError`` with the position of a NaN or infinity.
     """
     total = math.fsum if flat.size <= BLOCK else np.add.reduce
     sums = []
+    least = most = flat[0]
     space = np.empty(min(flat.size, BLOCK))
     for number, block in enumerate(_blocks(flat)):
         wide = space[: block.size]
         np.copyto(wide, block)
-        sums.append(float(wide.sum()))
+        with np.errstate(invalid="ignore"):
+            sums.append(float(wide.sum()))
+        least, most = min(least, block.min()), max(most, block.max())
         if not math.isfinite(sums[-1]):
             place = int(np.flatnonzero(~np.isfinite(block))[0])
             raise ValueError(
@@ -213,7 +216,7 @@ def _moments(flat: NDArray[np.float32]) -> tuple[float, float]:
         np.subtract(block, mean, out=deviations, dtype=np.float64)
         np.multiply(deviations, deviations, out=deviations)
         squares.append(float(total(deviations)))
-    return mean, math.sqrt(math.fsum(squares) / flat.size)
+    return mean, math.sqrt(math.fsum(squares) / flat.size), least, most
 
 
 def _radius(rule: OutlierRule, flat: NDArray[np.float32], mean: float, deviation: float) -> float:
@@ -352,12 +355,11 @@ def _fit(
             yield np.abs(block[(block > low) & (block < high)])
 
     blocks: Blocks = lambda: _blocks(flat)  # noqa: E731
-    bounds = [max(low, np.nextafter(flat.min(), np.float32(-np.inf))),
-              min(high, np.nextafter(flat.max(), np.float32(np.inf)))]  # fmt: skip
+    bounds = float(low), float(high)
     if options.symmetric:
         blocks = magnitudes
-        bounds = [np.nextafter(np.float32(0), np.float32(-1)), np.abs(bounds).max()]
-    group = Ranks(blocks, float(bounds[0]), float(bounds[1]), _ranks.BUCKETS)
+        bounds = float(np.nextafter(np.float32(0), np.float32(-1))), max(map(abs, bounds))
+    group = Ranks(blocks, *bounds, _ranks.BUCKETS)
     if flat.size <= 4 * _ranks.BUCKETS:
         group.open(np.ones(_ranks.BUCKETS, np.bool_))
     else:
@@ -389,12 +391,6 @@ class _Space(NamedTuple):
         return _Space(*(array[:size] for array in self))
 
 
-def _relative(errors: Floats, weights: NDArray[np.float32]) -> float:
-    """Return the greatest error relative to its weight; a zero has none."""
-    sizes = np.abs(weights.astype(np.float64))
-    return float((errors / np.where(sizes == 0, 1.0, sizes)).max())
-
-
 def quantise(weights: NDArray[np.float32], options: Options | None = None) -> Layer:
     """Return ``weights``, float32 of any shape, quantised.
 
@@ -409,7 +405,7 @@ def quantise(weights: NDArray[np.float32], options: Options | None = None) -> La
     if not 0 < weights.size <= MAX_WEIGHTS:
         raise ValueError(f"a layer has 1 to {MAX_WEIGHTS} weights, not {weights.size}")
     flat = np.ascontiguousarray(weights).reshape(-1)
-    mean, deviation = _moments(flat)
+    mean, deviation, least, most = _moments(flat)
     radius = _radius(options.rule, flat, mean, deviation)
     low, high = (_edge(mean, radius, side) for side in (-math.inf, math.inf))
     if radius < math.inf and not any(((b > low) & (b < high)).any() for b in _blocks(flat)):
@@ -417,6 +413,8 @@ def quantise(weights: NDArray[np.float32], options: Options | None = None) -> La
             f"{options.rule} makes every weight an outlier (standard deviation {deviation:.3g}); "
             f"use a rule that does not depend on the scale, such as zscore:3.5"
         )
+    low = max(low, np.nextafter(least, np.float32(-np.inf)))
+    high = min(high, np.nextafter(most, np.float32(np.inf)))
     centroids, iterations = _fit(flat, low, high, options)
     unit = None
     if options.paper:
@@ -427,8 +425,8 @@ def quantise(weights: NDArray[np.float32], options: Options | None = None) -> La
 
     cuts, levels = _cuts(codebook.astype(np.float64)), codebook.astype(np.float64)
     indexes, filled = np.empty(flat.size, np.uint8), 0
-    places, outliers = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
-    l1, squares, max_error, outlier_error = [], [], 0.0, 0.0
+    places: list[NDArray[np.int64]] = []
+    l1, squares, max_error = [], [], 0.0
     space = _Space.of(min(flat.size, BLOCK))
     for at in range(0, flat.size, BLOCK):
         block = flat[at : at + BLOCK]
@@ -444,18 +442,19 @@ def quantise(weights: NDArray[np.float32], options: Options | None = None) -> La
         indexes[filled : filled + kept.size] = kept
         filled += kept.size
         out = np.flatnonzero(np.logical_not(mask, out=mask))
-        if out.size:
-            places.append(out + at)
-            outliers.append(round_values(block[out], value, places[-1]))
-            errors[out] = outliers[-1]
+        places.append(out + at)
+        errors[out] = block[out]  # outliers are looked at below
         np.subtract(block, errors, out=errors)
         np.abs(errors, out=errors)
-        if out.size:
-            outlier_error = max(outlier_error, _relative(errors[out], block[out]))
         l1.append(float(errors.sum()))
         max_error = max(max_error, float(errors.max()))
         np.multiply(errors, errors, out=errors)
         squares.append(float(errors.sum()))
+    positions = np.concatenate(places)
+    sources = flat[positions].astype(np.float64)
+    outliers = round_values(flat[positions], value, positions)
+    rounding = np.abs(sources - outliers)
+    relative = rounding / np.where(sources == 0, 1.0, np.abs(sources))
     return Layer(
         options=options,
         shape=weights.shape,
@@ -466,10 +465,10 @@ def quantise(weights: NDArray[np.float32], options: Options | None = None) -> La
         unit=unit,
         iterations=iterations,
         indexes=pack(indexes[:filled], options.index_width),
-        positions=np.concatenate(places),
-        outliers=np.concatenate(outliers),
-        l1=math.fsum(l1),
-        max_error=max_error,
-        squared_error=math.fsum(squares),
-        outlier_error=outlier_error,
+        positions=positions,
+        outliers=outliers,
+        l1=math.fsum([*l1, float(rounding.sum())]),
+        max_error=max(max_error, float(rounding.max(initial=0.0))),
+        squared_error=math.fsum([*squares, float(np.square(rounding).sum())]),
+        outlier_error=float(relative.max(initial=0.0)),
     )

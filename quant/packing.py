@@ -5,6 +5,7 @@ Bit ``i`` of a string is bit ``i % 8`` of byte ``i // 8``; number ``j`` of ``wid
 contract.
 """
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ def packed_size(count: int, width: int) -> int:
 # Every level moves the upper of two fields down by the gap between them.
 
 
+@cache
 def _levels(width: int) -> list[tuple[np.uint64, np.uint64, np.uint64]]:
     """Return (shift, mask of the fields apart, mask of the fields joined) of each level."""
     levels = []
@@ -58,8 +60,10 @@ def pack(numbers: NDArray[Any], width: int) -> NDArray[np.uint8]:
     rows = packed[: whole // 8 * width].reshape(-1, width)
     for at in range(0, whole, _BLOCK):
         words = np.array(numbers[at : min(at + _BLOCK, whole)], np.uint8).view("<u8")
+        moved = np.empty_like(words)
         for shift, _, joined in _levels(width):
-            words |= words >> shift
+            np.right_shift(words, shift, out=moved)
+            words |= moved
             words &= joined
         columns = words.view(np.uint8).reshape(-1, 8)
         for byte in range(width):  # a column at a time: rows of `width` bytes copy slowly

@@ -10,6 +10,7 @@ Sums are exact.  A float32 weight is an integer in a small enough unit; numbers 
 **limbs** of 24 bits, and fewer than 2^29 of those add up in float64 without rounding.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -27,7 +28,7 @@ Blocks = Callable[[], Iterator[NDArray[np.float32]]]
 BLOCK = 1 << 16  # weights worked on at a time, which keeps them in the cache
 BUCKETS = 1 << 14  # counts and sums stay in the second-level cache
 MAX_WEIGHTS = 1 << 28  # half of what limbs and bucket sums can take
-_SLACK = 0.2  # of a bucket: how far the sketch may be off before a second pass is needed
+_SLACK = 0.2  # of a bucket: how far the sketch of a large layer may be off; a small one's more
 
 
 def limbs(numbers: Floats) -> Floats:
@@ -36,11 +37,12 @@ def limbs(numbers: Floats) -> Floats:
     Each limb is an integer below 2^24 in magnitude times a power of two, one per row.
     """
     rows = []
-    top = float(np.abs(numbers).max(initial=0.0))
-    unit = int(np.frexp(top)[1])
+    unit = math.ldexp(1.0, math.frexp(float(np.abs(numbers).max(initial=0.0)))[1])
     while True:
-        unit -= 24
-        row = np.ldexp(np.trunc(np.ldexp(numbers, -unit)), unit)
+        unit *= 2.0**-24
+        row = numbers * (1 / unit)  # a power of two: exact
+        np.trunc(row, out=row)
+        row *= unit
         rows.append(row)
         numbers = numbers - row
         if not numbers.any():
@@ -81,9 +83,12 @@ class Ranks:
         # Work space of a pass: fresh arrays of this size would cost more than the arithmetic.
         self._scaled = np.empty(BLOCK, np.float32)
         self._keys = np.empty(BLOCK, np.int64)
+        self._wide = np.empty(BLOCK)
         for block, keys in self._pass():
             counts += np.bincount(keys, minlength=buckets)
-            sums += np.bincount(keys, weights=block, minlength=buckets)
+            wide = self._wide[: block.size]
+            np.copyto(wide, block)
+            sums += np.bincount(keys, weights=wide, minlength=buckets)
         self._counts, self._sums = counts, sums
         # Float64 sums of a bucket are exact while its weights have one sign and like magnitude:
         # `distance` buckets from zero, the largest is at most (distance + 2) / (distance - 2)
@@ -194,6 +199,7 @@ class Sketch:
         self._sums = np.concatenate([[0.0], np.cumsum(sums)])
         self.visited = np.zeros(counts.size, np.bool_)
         self.count = int(self._ends[-1])
+        self._slack = min(max(_SLACK, 100_000 / max(self.count, 1)), 1.0)
 
     def ends(self) -> tuple[float, float]:
         """Return the bounds of the group."""
@@ -202,7 +208,7 @@ class Sketch:
     def below(self, points: NDArray[Any]) -> tuple[Integers, Floats]:
         """Return about what :meth:`Ranks.below` does."""
         place = (points - self._edges[0]) / (self._edges[1] - self._edges[0])
-        for near in (place - _SLACK, place + _SLACK):
+        for near in (place - self._slack, place, place + self._slack):
             self.visited[np.clip(near, 0, self.visited.size - 1).astype(np.int64)] = True
         ranks = np.interp(points, self._edges, self._ends)
         return np.rint(ranks).astype(np.int64), np.interp(points, self._edges, self._sums)[None]

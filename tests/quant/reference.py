@@ -1,6 +1,6 @@
 """A plain quantiser to hold :mod:`quant` against: every distance to every centroid.
 
-No sort-and-cut, no buckets, no prefix sums; nothing here comes from ``quant``.  Sums are
+No cuts, no buckets, no prefix sums; no arithmetic here comes from ``quant``.  Sums are
 ``math.fsum``: the exact sum, rounded once.
 """
 
@@ -8,6 +8,9 @@ import math
 from fractions import Fraction
 
 import numpy as np
+
+from quant import Layer, decode
+from quant.packing import unpack
 
 CHUNK = 1 << 20  # weights whose distances are in memory at a time
 
@@ -91,7 +94,7 @@ def fit(group: np.ndarray, bins: int, policy: str) -> tuple[np.ndarray, int]:
     return best, iterations
 
 
-def layer(
+def fitted(
     weights: np.ndarray, *, bits: int, policy: str, rule: tuple[str, float], symmetric: bool
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Return outlier mask (n,), centroids (2**bits,) and iterations of float32 ``weights`` (n,)."""
@@ -104,3 +107,23 @@ def layer(
         return mask, *fit(np.array([-top, top], np.float32), 2**bits, policy)
     half, iterations = fit(np.abs(group), 2 ** (bits - 1), policy)
     return mask, np.concatenate([-half[::-1], half]), iterations
+
+
+def expect_same(layer: Layer, weights: np.ndarray) -> None:
+    """Compare outliers, centroids, iterations and indexes with the reference's."""
+    options, flat = layer.options, weights.reshape(-1)
+    mask, centroids, iterations = fitted(
+        flat,
+        bits=options.index_width,
+        policy=options.policy,
+        rule=(options.outliers.kind, options.outliers.parameter),
+        symmetric=options.symmetric,
+    )
+    assert np.array_equal(layer.positions, np.flatnonzero(mask))
+    assert layer.centroids.tolist() == centroids.tolist()
+    assert layer.iterations == iterations
+    indexes = unpack(layer.indexes, options.index_width, flat.size - layer.positions.size)
+    assert np.array_equal(indexes, nearest(flat[~mask], layer.codebook.astype(np.float64)))
+    decoded = decode(layer).reshape(-1)
+    assert np.array_equal(decoded[~mask], layer.codebook[indexes])
+    assert np.array_equal(decoded[mask], layer.outliers)

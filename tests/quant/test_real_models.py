@@ -3,32 +3,9 @@
 import numpy as np
 import pytest
 
-from quant import Layer, Options, decode, quantise
-from quant.packing import unpack
+from quant import Options, quantise
 
-from . import reference
-
-
-def expect_same(layer: Layer, weights: np.ndarray) -> None:
-    """Compare outliers, centroids, iterations and indexes with the reference's."""
-    options, flat = layer.options, weights.reshape(-1)
-    mask, centroids, iterations = reference.layer(
-        flat,
-        bits=options.index_width,
-        policy=options.policy,
-        rule=(options.outliers.kind, options.outliers.parameter),
-        symmetric=options.symmetric,
-    )
-    assert np.array_equal(layer.positions, np.flatnonzero(mask))
-    assert layer.centroids.tolist() == centroids.tolist()
-    assert layer.iterations == iterations
-    indexes = unpack(layer.indexes, options.index_width, flat.size - layer.positions.size)
-    assert np.array_equal(
-        indexes, reference.nearest(flat[~mask], layer.codebook.astype(np.float64))
-    )
-    decoded = decode(layer).reshape(-1)
-    assert np.array_equal(decoded[~mask], layer.codebook[indexes])
-    assert np.array_equal(decoded[mask], layer.outliers)
+from .reference import expect_same
 
 
 @pytest.mark.parametrize("policy", ["gobo", "equal", "linear", "minmax", "kmeans"])
@@ -36,9 +13,9 @@ def expect_same(layer: Layer, weights: np.ndarray) -> None:
 def test_every_layer_of_bert_tiny_equals_the_reference(
     bert_tiny_weights: dict[str, np.ndarray], policy: str, bits: int
 ) -> None:
-    small = {n: w for n, w in bert_tiny_weights.items() if w.size < 100_000 or policy == "gobo"}
-    assert len(small) >= 12
-    for weights in small.values():
+    matrices = [w for w in bert_tiny_weights.values() if w.size < 100_000 or policy == "gobo"]
+    assert len(matrices) >= 12
+    for weights in matrices:
         expect_same(quantise(weights, Options(index_width=bits, policy=policy)), weights)
 
 
