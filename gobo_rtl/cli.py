@@ -72,8 +72,8 @@ def _verilog(names: list[str], folder: Path) -> None:
         about = {
             "top": top,
             "version": __version__,
-            "configuration": name,
-            "config": config.as_dict(),
+            "name": name,
+            "configuration": config.as_dict(),
             "ports": ports(component),
             "interface": component.metadata.as_json(),
         }

@@ -20,14 +20,14 @@ read_liberty library.lib
 read_verilog netlist.v
 link_design {top}
 set_cmd_units -time ns -capacitance fF
-set clocks [get_ports -quiet clk]
+set clocks [get_ports -quiet {{clk aclk}}]
 if {{[llength $clocks]}} {{
   create_clock -name clock -period {clock_ns} $clocks
 }} else {{
   create_clock -name clock -period {clock_ns}
 }}
 foreach port [all_inputs] {{
-  if {{[get_name $port] ne "clk"}} {{
+  if {{[lsearch {{clk aclk}} [get_name $port]] < 0}} {{
     set_driving_cell -lib_cell {driving_cell} $port
     set_input_delay 0 -clock clock $port
   }}
