@@ -262,34 +262,35 @@ def _unit_tile(
     codebook = check_codebook(config, index_width, streams.codebook)
     group_bits = count * index_width * config.lanes
     record_bits = header.record_count * config.record_width
-    beats = outliers.take(beats_of(TILE_HEADER.width + record_bits, config))
-    taken = indexes.take(beats_of(group_bits, config))
-    body = beats.data[TILE_HEADER.size :][: record_bits // 8]
+    records_part = outliers.take(beats_of(TILE_HEADER.width + record_bits, config))
+    groups_part = indexes.take(beats_of(group_bits, config))
+    body = records_part.data[TILE_HEADER.size :][: record_bits // 8]
     whole = len(body) - len(body) % (config.record_width // 8)
     records = Records.read(config, body[:whole])
 
-    codes_found = {fault.code for fault in records.faults(count, beats.full)}
-    if taken.full and crc16(taken.data, group_bits) != header.index_crc16:
-        codes_found.add(INDEX_CRC)
-    if beats.full and crc16(body, record_bits) != header.outlier_crc16:
-        codes_found.add(OUTLIER_CRC)
-    if taken.early:
-        codes_found.add(INDEX_END)
-    if beats.early:
-        codes_found.add(OUTLIER_END)
-    waits = taken.waits or beats.waits
-    if not waits and taken.ended != beats.ended:
-        codes_found |= {INDEX_END, OUTLIER_END}
+    codes = {fault.code for fault in records.faults(count, records_part.full)}
+    if groups_part.full and crc16(groups_part.data, group_bits) != header.index_crc16:
+        codes.add(INDEX_CRC)
+    if records_part.full and crc16(body, record_bits) != header.outlier_crc16:
+        codes.add(OUTLIER_CRC)
+    if groups_part.early:
+        codes.add(INDEX_END)
+    if records_part.early:
+        codes.add(OUTLIER_END)
+    # A stream that has not come cannot disagree yet.
+    waits = groups_part.waits or records_part.waits
+    if not waits and groups_part.ended != records_part.ended:
+        codes |= {INDEX_END, OUTLIER_END}
 
-    known = min(count, 8 * len(taken.data) // (index_width * config.lanes))
-    values = merge(codebook, index_groups(config, index_width, taken.data, known), records)
-    if not codes_found and not waits:
+    known = min(count, 8 * len(groups_part.data) // (index_width * config.lanes))
+    values = merge(codebook, index_groups(config, index_width, groups_part.data, known), records)
+    if not codes and not waits:
         return values, None
-    if codes_found:
+    if codes:
         values = values[:0]
-    elif beats.waits:
+    elif records_part.waits:
         values = values[: _groups_told(records)]
-    return values, Stop(layer, tile, frozenset(codes_found), not waits, count, values[: count - 1])
+    return values, Stop(layer, tile, frozenset(codes), not waits, count, values[: count - 1])
 
 
 def _groups_told(records: Records) -> int:
