@@ -90,7 +90,7 @@ def test_a_layer_of_several_blocks_equals_the_reference() -> None:
 RULES = [OutlierRule.parse(r) for r in ("none", "zscore:1", "zscore:2", "share:10%", "logpdf:-9")]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     weights=hnp.arrays(
         np.float32,
@@ -103,7 +103,7 @@ RULES = [OutlierRule.parse(r) for r in ("none", "zscore:1", "zscore:2", "share:1
     policy=st.sampled_from(POLICIES),
     rule=st.sampled_from(RULES),
     symmetric=st.booleans(),
-    buckets=st.sampled_from([8, 1 << 14]),
+    buckets=st.sampled_from([8, 64]),
 )
 def test_any_small_layer_equals_the_reference(
     weights: np.ndarray, bits: int, policy: str, rule: OutlierRule, symmetric: bool, buckets: int
