@@ -2,8 +2,10 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,41 +47,53 @@ def synthesise(verilog: Path, top: str, library: Library, clock_ns: float, folde
 
     Scripts, log and netlist stay in ``folder``. Raises SynthError with yosys' last words.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    # The tools work in the folder, on names of ours: no path has to be quoted for them.
-    for name, target in {"design.v": verilog, "library.lib": library.path}.items():
-        link = folder / name
-        link.unlink(missing_ok=True)
-        link.symlink_to(target.resolve())
-    write(folder / "flow.ys", _script(top, library))
     picoseconds = round(1000 * ABC_SHARE * clock_ns)
     abc = _ABC_TIMED.format(target=picoseconds) if library.has_timing else _ABC_AREA
-    write(folder / "abc.script", abc + "\n")
-    constraints = f"set_driving_cell {library.driving_cell}\nset_load {library.load}\n"
-    write(folder / "abc.constr", constraints)
-    log = folder / "yosys.log"
-    with log.open("w", encoding="utf-8") as output:
+    files = {
+        "flow.ys": _script(top, library),
+        "abc.script": abc + "\n",
+        "abc.constr": f"set_driving_cell {library.driving_cell}\nset_load {library.load}\n",
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    # ABC splits paths at spaces, so the tools work in a folder of the system's, on names of ours.
+    with tempfile.TemporaryDirectory(prefix="synth-") as name:
+        scratch = Path(name)
+        (scratch / "design.v").symlink_to(verilog.resolve())
+        (scratch / "library.lib").symlink_to(library.path.resolve())
+        for file, text in files.items():
+            write(scratch / file, text)
         try:
-            status = subprocess.run(
-                [sys.executable, "-c", _CHILD], cwd=folder, timeout=LIMIT_SECONDS,
-                stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-            ).returncode  # fmt: skip
+            status = _yosys(scratch)
         except subprocess.TimeoutExpired as error:
-            raise SynthError(f"{top}: yosys took over {LIMIT_SECONDS} s (see {log})") from error
+            raise SynthError(f"{top}: yosys took over {LIMIT_SECONDS} s") from error
+        finally:
+            for path in scratch.iterdir():
+                if not path.is_symlink():
+                    shutil.move(path, folder / path.name)
+    log = folder / "yosys.log"
     if status:
         raise SynthError(f"{top}: {_last_words(log)} (see {log})")
     counts = json.loads((folder / "stat.json").read_text(encoding="utf-8"))["design"]
-    kinds = counts["num_cells_by_type"]
+    kinds = counts.get("num_cells_by_type", {})
     delays = re.findall(r"Delay = *([\d.]+) ps", log.read_text(encoding="utf-8", errors="replace"))
     return Mapped(
         top=top,
-        area=counts["area"],
-        sequential_area=counts["sequential_area"],
+        area=counts.get("area", 0.0),
+        sequential_area=counts.get("sequential_area", 0.0),
         cells=counts["num_cells"],
         flip_flops=sum(kinds.get(cell, 0) for cell in library.flip_flops),
         abc_ns=float(delays[-1]) / 1000 if delays and library.has_timing else None,
         netlist=folder / "netlist.v",
     )
+
+
+def _yosys(folder: Path) -> int:
+    """Run flow.ys of ``folder`` there, its words into yosys.log; return the exit status."""
+    with (folder / "yosys.log").open("w", encoding="utf-8") as log:
+        return subprocess.run(
+            [sys.executable, "-c", _CHILD], cwd=folder, timeout=LIMIT_SECONDS,
+            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+        ).returncode  # fmt: skip
 
 
 def _script(top: str, library: Library) -> str:
@@ -89,6 +103,9 @@ def _script(top: str, library: Library) -> str:
     return f"""\
 read_liberty -lib -ignore_miss_func library.lib
 read_verilog design.v
+hierarchy -check -top {top}
+proc
+check -assert
 synth -flatten -top {top}
 opt -full
 dfflibmap -liberty library.lib{unused}

@@ -51,7 +51,7 @@ def find_designs(folder: Path, names: Sequence[str]) -> list[Design]:
     for name in names:
         if name not in found:
             raise SynthError(
-                f"no configuration is called {name!r}; {folder} has {', '.join(found)}"
+                f"no configuration is called {name!r}; there is {', '.join(sorted(found))}"
             )
     return [_design(name, found[name]) for name in names or sorted(found)]
 

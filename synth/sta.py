@@ -61,6 +61,9 @@ def critical_path(top: str, library: Library, clock_ns: float, folder: Path) -> 
         top=top, clock_ns=clock_ns, driving_cell=library.driving_cell, load=library.load
     )  # fmt: skip
     write(folder / "sta.tcl", script)
+    link = folder / "library.lib"  # a name without spaces, which OpenSTA cannot read
+    link.unlink(missing_ok=True)
+    link.symlink_to(library.path.resolve())
     done = subprocess.run(
         ["sta", "-no_splash", "-exit", "sta.tcl"], cwd=folder, stdin=subprocess.DEVNULL,
         capture_output=True, text=True, timeout=600,
