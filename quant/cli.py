@@ -277,6 +277,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         error.show()
     except QuantError as error:
         click.echo(f"error: {error}", err=True)
+    except OSError as error:
+        click.echo(f"error: {error}", err=True)
     except MemoryError:
         click.echo("error: there is not enough memory for a tensor of this model", err=True)
     except (click.Abort, KeyboardInterrupt):

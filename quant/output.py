@@ -13,9 +13,13 @@ __all__ = ["check_free", "replacing"]
 
 def check_free(path: Path, *, force: bool) -> None:
     """Raise ``QuantError`` unless ``path`` may be written: it is free, or a file and ``force``."""
-    if path.is_dir():
+    try:
+        exists, folder = path.exists(), path.is_dir()
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    if folder:
         raise QuantError(f"{path} is a folder; name a file in it")
-    if path.exists() and not force:
+    if exists and not force:
         raise QuantError(f"{path} is there already; give --force to replace it")
 
 

@@ -73,10 +73,13 @@ class Source:
 def open_model(model: str) -> Source:
     """Open a model by folder, file or hub name; ``QuantError`` says what is wrong with it."""
     path = Path(model)
-    if not path.exists():
-        path = _from_hub(model)
-    if path.is_dir():
+    try:
+        if not path.exists():
+            path = _from_hub(model)
         found = [path / name for name in MODEL_FILES if (path / name).exists()]
+    except OSError as error:
+        raise cannot_read(path, error) from error
+    if path.is_dir():
         if not found:
             raise QuantError(
                 f"{path}: there is no model in this folder; looked for {', '.join(MODEL_FILES)}"
