@@ -16,7 +16,6 @@ The method is the paper's, with the open points settled (``docs/decisions/``):
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -246,12 +245,12 @@ def _radius(rule: OutlierRule, flat: NDArray[np.float32], mean: float, deviation
 
 def _edge(mean: float, radius: float, side: float) -> np.float32:
     """Return the float32 nearest to ``mean`` on ``side`` (-inf, inf) that is an outlier."""
-    inward = np.float32(-side)
+    inward, sign = np.float32(-side), math.copysign(1.0, side)
     with np.errstate(over="ignore"):
-        edge = np.float32(mean + math.copysign(radius, side))
-        while abs(float(edge) - mean) < radius:
+        edge = np.float32(mean + sign * radius)
+        while sign * (float(edge) - mean) < radius:
             edge = np.nextafter(edge, np.float32(side))
-        while abs(float(nearer := np.nextafter(edge, inward)) - mean) >= radius:
+        while sign * (float(nearer := np.nextafter(edge, inward)) - mean) >= radius:
             edge = nearer
     return edge
 
@@ -372,25 +371,6 @@ def _fit(
 # -- a layer ----------------------------------------------------------------------------------
 
 
-class _Space(NamedTuple):
-    """Work space of the last pass: fresh arrays of this size would cost more than the rest."""
-
-    index: NDArray[np.uint8]
-    mask: NDArray[np.bool_]
-    wide: NDArray[np.int64]
-    errors: Floats
-
-    @classmethod
-    def of(cls, size: int) -> "_Space":
-        return cls(
-            np.empty(size, np.uint8), np.empty(size, np.bool_), np.empty(size, np.int64),
-            np.empty(size),
-        )  # fmt: skip
-
-    def cut(self, size: int) -> "_Space":
-        return _Space(*(array[:size] for array in self))
-
-
 def quantise(weights: NDArray[np.float32], options: Options | None = None) -> Layer:
     """Return ``weights``, float32 of any shape, quantised.
 
@@ -427,10 +407,14 @@ def quantise(weights: NDArray[np.float32], options: Options | None = None) -> La
     indexes, filled = np.empty(flat.size, np.uint8), 0
     places: list[NDArray[np.int64]] = []
     l1, squares, max_error = [], [], 0.0
-    space = _Space.of(min(flat.size, BLOCK))
+    # Work space of the pass: fresh arrays of this size would cost more than the arithmetic.
+    size = min(flat.size, BLOCK)
+    index_space, mask_space = np.empty(size, np.uint8), np.empty(size, np.bool_)
+    wide_space, error_space = np.empty(size, np.int64), np.empty(size)
     for at in range(0, flat.size, BLOCK):
         block = flat[at : at + BLOCK]
-        index, mask, wide, errors = space.cut(block.size)
+        index, mask = index_space[: block.size], mask_space[: block.size]
+        wide, errors = wide_space[: block.size], error_space[: block.size]
         np.greater(block, cuts[0], out=index.view(np.bool_))
         for cut in cuts[1:]:
             index += np.greater(block, cut, out=mask).view(np.uint8)

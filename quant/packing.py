@@ -121,7 +121,8 @@ def rice_encode(
     gaps = np.diff(positions, prepend=-1) - 1
     if gaps.min() < 0:
         raise ValueError("positions must be ascending, each at most once and none negative")
-    bits = [gaps.size * (width + 1) + int((gaps >> width).sum()) for width in range(MAX_GAP_WIDTH + 1)]
+    widths = range(MAX_GAP_WIDTH + 1)
+    bits = [gaps.size * (width + 1) + int((gaps >> width).sum()) for width in widths]
     gap_width = bits.index(min(bits))
     ends = np.cumsum((gaps >> gap_width) + 1) - 1
     unary = np.zeros(int(ends[-1]) + 1, np.bool_)

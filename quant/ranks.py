@@ -124,7 +124,7 @@ class Ranks:
 
     def sketch(self) -> "Sketch":
         """Return the interpolated stand-in; its ``visited`` buckets are what to open."""
-        edges = (np.arange(self._last + 2) + float(self._base)) / float(self._scale)
+        edges: Floats = (np.arange(self._last + 2, dtype=np.float64) + float(self._base)) / float(self._scale)
         counts, sums = self._counts.copy(), self._sums.copy()
         counts[[0, -1]], sums[[0, -1]] = 0, 0.0  # all but none out of bounds
         return Sketch(edges, counts, sums)

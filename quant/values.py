@@ -44,7 +44,8 @@ def _nearest(values: NDArray[np.float32], value: ValueFormat) -> NDArray[np.floa
 def _lost(values: NDArray[np.float32], value: ValueFormat) -> NDArray[np.bool_]:
     """Tell which values overflow, or vanish though they are not zero."""
     rounded = _nearest(values, value)
-    return ~np.isfinite(rounded) | ((rounded == 0) & (values != 0))
+    lost: NDArray[np.bool_] = ~np.isfinite(rounded) | ((rounded == 0) & (values != 0))
+    return lost
 
 
 def round_values(
