@@ -73,10 +73,12 @@ class WindowLayout(data.StructLayout):
 
 class TileLayout(data.StructLayout):
     """What the index side needs of a tile: groups, their CRC-16, whether it has no records, and
-    then whether it ends the outlier stream of the layer."""
+    then whether it ends the outlier stream of the layer; a ``colour`` other than its neighbours'."""
 
     def __init__(self) -> None:
-        super().__init__({"group_count": _COUNT, "index_crc16": _CRC, "empty": 1, "last": 1})
+        super().__init__({
+            "group_count": _COUNT, "index_crc16": _CRC, "empty": 1, "last": 1, "colour": 1,
+        })  # fmt: skip
 
 
 class GroupLayout(data.StructLayout):
@@ -87,5 +89,5 @@ class GroupLayout(data.StructLayout):
         planes = data.ArrayLayout(config.lanes, config.index_width)
         super().__init__({
             "planes": planes, "first": 1, "start": 1, "last": 1, "end": 1,
-            "empty": 1, "outliers_end": 1, **_index_width(config),
+            "empty": 1, "outliers_end": 1, "colour": 1, **_index_width(config),
         })  # fmt: skip

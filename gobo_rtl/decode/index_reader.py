@@ -39,8 +39,7 @@ class IndexReader(wiring.Component):
     enable : In, 1
         ``index_width`` is that of the layer: with ``o.payload.first`` a group is given only then.
     index_crc16 : Out, 16 bits
-        CRC-16 that the tile of the group given last must have, until the next tile is begun. That
-        happens only while ``o.ready``.
+        CRC-16 that the tile of the group transferred in the cycle before must have.
     active : Out, 1
         A tile is begun and not all of its groups are given.
     starved : Out, 1
@@ -79,9 +78,8 @@ class IndexReader(wiring.Component):
         wiring.connect(m, wiring.flipped(self.i), unpacker.i)
         m.d.comb += unpacker.enable.eq(self.enable)
 
-        # Tile: begun when the group of the tile before has left the next stage, often in the cycle of
-        # its own first group; what the header says is kept while the groups are counted down, and
-        # until the next stage has done with the last.
+        # Tile: begun in the cycle of its first group, or before if the group is not there yet;
+        # what its header says is kept while the groups are counted down.
         tile_r = Signal(TileLayout(), reset_less=True)
         tile = Signal(TileLayout())
         start = Signal(init=1)
@@ -90,18 +88,19 @@ class IndexReader(wiring.Component):
         begun = self.active | self.i_tile.valid
         transfer = o.valid & o.ready
         m.d.comb += [
-            self.i_tile.ready.eq(~self.active & o.ready),
+            self.i_tile.ready.eq(~self.active),
             tile.eq(Mux(self.active, tile_r, self.i_tile.payload)),
             self.starved.eq(self.active & unpacker.starved),
         ]
-        with m.If(o.ready):
-            m.d.sync += [
-                self.active.eq(begun & ~(transfer & final)),
-                tile_r.eq(tile),
-                tile_r.group_count.eq(Mux(transfer, tile.group_count - 1, tile.group_count)),
-            ]
+        with m.If(self.i_tile.valid & self.i_tile.ready):
+            m.d.sync += [self.active.eq(1), tile_r.eq(self.i_tile.payload)]
         with m.If(transfer):
-            m.d.sync += [start.eq(final), first.eq(final & unpacker.last)]
+            m.d.sync += [
+                self.active.eq(~final),
+                start.eq(final),
+                first.eq(final & unpacker.last),
+                tile_r.group_count.eq(tile.group_count - 1),
+            ]
 
         # Group.
         m.d.comb += [
@@ -114,6 +113,7 @@ class IndexReader(wiring.Component):
             o.payload.end.eq(unpacker.last),
             self.index_crc16.eq(tile_r.index_crc16),
             o.payload.empty.eq(tile.empty),
+            o.payload.colour.eq(tile.colour),
             o.payload.outliers_end.eq(tile.last),
         ]
         if several_widths(config):

@@ -36,13 +36,13 @@ class Merge(wiring.Component):
     codebook : In, ``bins`` x ``value_width`` bits
         The centroids of the layer whose first group is transferred on ``i``.
     index_crc16 : In, 16 bits
-        The CRC-16 that the tile of the group held must have.
+        In the cycle after a transfer on ``i``: the CRC-16 that its tile must have.
     window, valid, next_gap : In
         Records of :class:`OutlierReader`.
     take : Out, number
         Records that leave the window in this cycle.
-    kill : In, 3 bits
-        Not 0: close the tile with this error code instead of going on.
+    kill, kill_colour : In, 3 bits and 1
+        Not 0: close the tile of that colour with this error code instead of going on.
     stop : In, 1
         After an error: forget the group held and take none.
     o : Out, stream of WeightLayout
@@ -77,6 +77,7 @@ class Merge(wiring.Component):
             "next_gap": In(2),
             "take": Out(range(count + 1)),
             "kill": In(3),
+            "kill_colour": In(1),
             "stop": In(1),
             "o": Out(stream.Signature(WeightLayout(config))),
             "busy": Out(1),
@@ -124,17 +125,18 @@ class Merge(wiring.Component):
             due[n] & records[n].more & (~due[n + 1] if n + 1 < count else 1) for n in range(count)
         ])
         valid, last, error, bad = Signal(), Signal(), Signal(), Signal()
+        disorder_r = Signal()
         free = ~valid | o.ready
         step = Signal()
         m.d.comb += [
-            step.eq(self.busy & free & ~unknown & ~bad),
+            step.eq(self.busy & free & ~unknown & ~disorder_r),
             done.eq(step & ~more),
             self.take.eq(Mux(step, sum(due[1:], due[0]), 0)),
         ]
         begin = load & i.payload.start
         gap = records[0].gap
         with m.If(step):
-            m.d.sync += [partial.eq(more), since.eq(Mux(due[0], 0, since) + done)]
+            m.d.sync += [partial.eq(more), since.eq(Mux(due[0], 0, since) + (done & ~since.all()))]
             with m.If(ends):
                 m.d.sync += pending.eq(0)
             for n in range(count):
@@ -198,19 +200,24 @@ class Merge(wiring.Component):
         ])  # fmt: skip
         finish = done & group.last
         outliers_last = Mux(ends, ends_last, outliers_end)
-        finish_r, index_bad, disorder_r, left_over, end_bad = (Signal() for _ in range(5))
+        finish_r, left_over, end_bad = Signal(), Signal(), Signal()
+        fresh, sum_bad, colour_r = Signal(), Signal(reset_less=True), Signal(reset_less=True)
         m.d.sync += [
+            fresh.eq(load),
             finish_r.eq(finish),
-            index_bad.eq(finish & (after != self.index_crc16)),
+            colour_r.eq(group.colour),
             disorder_r.eq(step & disorder),
             left_over.eq(finish & pending & ~ends),
             end_bad.eq(finish & (outliers_last != group.end)),
         ]
-        late = finish_r & (self.kill == ERRORS["outlier_crc"])
+        with m.If(fresh):
+            m.d.sync += sum_bad.eq(after != self.index_crc16)
+        index_bad = finish_r & sum_bad
+        late = finish_r & (self.kill == ERRORS["outlier_crc"]) & (self.kill_colour == colour_r)
         m.d.comb += bad.eq(index_bad | late | disorder_r | left_over | end_bad)
         with m.If(index_bad):
             m.d.comb += self.error_code.eq(ERRORS["index_crc"])
-        with m.Elif(self.kill == ERRORS["outlier_crc"]):
+        with m.Elif(late):
             m.d.comb += self.error_code.eq(ERRORS["outlier_crc"])
         with m.Elif(disorder_r):
             m.d.comb += self.error_code.eq(ERRORS["record_order"])
@@ -222,7 +229,8 @@ class Merge(wiring.Component):
             m.d.comb += self.error_code.eq(self.kill)
 
         # Output: a condemned transfer, or one made to close the tile, is the last.
-        killed = (self.kill != 0) & ~self.stop
+        present = ~self.busy | (group.colour == self.kill_colour)
+        killed = (self.kill != 0) & present & ~self.stop
         m.d.comb += [
             self.failing.eq(bad | (killed & free)),
             o.valid.eq(valid | bad),

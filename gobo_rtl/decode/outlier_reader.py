@@ -41,10 +41,10 @@ class OutlierReader(wiring.Component):
         How many records leave the window in this cycle; at most those that are there.
     next_gap : Out, 2 bits
         Bit n: the record that will be first in the next cycle, if any, has gap n.
-    error_code : Out, 3 bits
-        What is wrong in the tile of the last ``o_tile`` transfer, as in docs/formats.md
-        section 5; 0 for nothing. Known at the latest in the cycle after the one in which the last
-        record can leave the window; by then the next tile may be begun. Kept until reset.
+    error_code, error_colour : Out, 3 bits and 1
+        What is wrong, as in docs/formats.md section 5, 0 for nothing, and in which tile. Known at
+        the latest in the cycle after the one in which the tile's last record can leave the window;
+        by then the next tile may be begun, but no further one is. Kept until reset.
 
     Timing
     ------
@@ -68,6 +68,7 @@ class OutlierReader(wiring.Component):
             "take": In(range(count + 1)),
             "next_gap": Out(2),
             "error_code": Out(3),
+            "error_colour": Out(1),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -89,6 +90,7 @@ class OutlierReader(wiring.Component):
         tail = remaining <= count
         empty = header.record_count == 0
         opening = o_tile.valid & o_tile.ready
+        colour, wrong = Signal(), Signal()
         transfer = unpacker.o.valid & unpacker.o.ready
         m.d.comb += [
             header.as_value().eq(i.payload.data[: TILE_HEADER.width]),
@@ -96,11 +98,12 @@ class OutlierReader(wiring.Component):
             unpacker.skip.eq(opening & empty),
             unpacker.final.eq(tail),
             unpacker.size.eq(Mux(tail, remaining - 1, count - 1)),
-            o_tile.valid.eq(~opened & i.valid & (self.error_code == 0)),
+            o_tile.valid.eq(~opened & i.valid & ~wrong),
             o_tile.payload.group_count.eq(header.group_count),
             o_tile.payload.index_crc16.eq(header.index_crc16),
             o_tile.payload.empty.eq(empty),
             o_tile.payload.last.eq(i.payload.last),
+            o_tile.payload.colour.eq(~colour),
         ]
         with m.If(transfer):
             m.d.sync += left.eq(remaining - count)
@@ -110,30 +113,8 @@ class OutlierReader(wiring.Component):
             m.d.sync += opened.eq(0)
         with m.Elif(opening & ~empty):
             m.d.sync += opened.eq(1)
-
-        # Sum: over the records as they enter the window, checked one cycle after the last.
-        remainder = Signal(CRC_WIDTH, reset_less=True)
-        expected = Signal(CRC_WIDTH, reset_less=True)
-        complete = Signal()
-        before = Mux(opened, remainder, CRC16.initial)
-        m.d.sync += complete.eq((transfer & tail) | unpacker.skip)
         with m.If(opening):
-            m.d.sync += [expected.eq(header.outlier_crc16), remainder.eq(CRC16.initial)]
-        with m.If(transfer):
-            sums = [crc16_next(before, unpacker.o.payload[: width * n]) for n in range(count + 1)]
-            m.d.sync += remainder.eq(sums[count])
-            for n in range(1, count):
-                with m.If(tail & (remaining == n)):
-                    m.d.sync += remainder.eq(sums[n])
-
-        # Error: the first is kept.
-        with m.If(self.error_code == 0):
-            with m.If(complete & (remainder != expected)):
-                m.d.sync += self.error_code.eq(ERRORS["outlier_crc"])
-            with m.Elif(opened & unpacker.starved):
-                m.d.sync += self.error_code.eq(ERRORS["outlier_end"])
-            with m.Elif(opening & (header.group_count == 0)):
-                m.d.sync += self.error_code.eq(ERRORS["tile_header"])
+            m.d.sync += colour.eq(~colour)
 
         # Window: those taken leave, a chunk enters behind the rest when all of it fits.
         depth = 2 * count - 1
@@ -177,4 +158,45 @@ class OutlierReader(wiring.Component):
                 if 0 <= n - at < count:
                     with m.If(transfer & (rest == at)):
                         m.d.sync += entry.eq(arrivals[n - at])
+
+        # Sum: over the records that entered the window in the cycle before, where they stand.
+        remainder = Signal(CRC_WIDTH, reset_less=True)
+        expected = Signal(CRC_WIDTH, reset_less=True)
+        arrived = Signal(range(count + 1))
+        place = Signal(range(count), reset_less=True)
+        fresh, complete = Signal(reset_less=True), Signal()
+        m.d.sync += [
+            arrived.eq(Mux(transfer, arriving, 0)),
+            place.eq(rest),
+            complete.eq((transfer & tail) | unpacker.skip),
+        ]
+        with m.If(opening):
+            m.d.sync += expected.eq(header.outlier_crc16)
+        with m.If(~opened):
+            m.d.sync += fresh.eq(1)
+        with m.Elif(arrived != 0):
+            m.d.sync += fresh.eq(0)
+        before = Mux(fresh, CRC16.initial, remainder)
+        stood = Signal(count * width)
+        with m.Switch(place):
+            for at in range(count):
+                with m.Case(at):
+                    m.d.comb += stood.eq(Cat(entry.record for entry in entries[at : at + count]))
+        after = Signal(CRC_WIDTH)
+        with m.Switch(arrived):
+            for n in range(count + 1):
+                with m.Case(n):
+                    m.d.comb += after.eq(crc16_next(before, stood[: width * n]))
+        m.d.sync += remainder.eq(after)
+
+        # Error: the first is kept. A sum may be found wrong while the next tile is begun.
+        bad_sum = complete & (after != expected)
+        with m.If(~wrong):
+            m.d.sync += self.error_colour.eq(Mux(opening & ~complete, ~colour, colour))
+            with m.If(bad_sum):
+                m.d.sync += [wrong.eq(1), self.error_code.eq(ERRORS["outlier_crc"])]
+            with m.Elif(opened & unpacker.starved):
+                m.d.sync += [wrong.eq(1), self.error_code.eq(ERRORS["outlier_end"])]
+            with m.Elif(opening & (header.group_count == 0)):
+                m.d.sync += [wrong.eq(1), self.error_code.eq(ERRORS["tile_header"])]
         return m

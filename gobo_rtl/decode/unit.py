@@ -127,14 +127,21 @@ class DecodeUnit(wiring.Component):
             ]
 
         # Error: what the readers find closes the tile that is begun.
-        starved, wrong = Signal(), Signal()
-        m.d.sync += [starved.eq(indexes.starved), wrong.eq(indexes.active & wrong_width)]
+        starved, wrong, colour = Signal(), Signal(), Signal(reset_less=True)
+        m.d.sync += [
+            starved.eq(indexes.starved),
+            wrong.eq(indexes.active & wrong_width),
+            colour.eq(indexes.o.payload.colour),
+        ]
         with m.If(outliers.error_code != 0):
             m.d.comb += merge.kill.eq(outliers.error_code)
-        with m.Elif(starved):
-            m.d.comb += merge.kill.eq(ERRORS["index_end"])
-        with m.Elif(wrong):
-            m.d.comb += merge.kill.eq(ERRORS["tile_header"])
+            m.d.comb += merge.kill_colour.eq(outliers.error_colour)
+        with m.Else():
+            m.d.comb += merge.kill_colour.eq(colour)
+            with m.If(starved):
+                m.d.comb += merge.kill.eq(ERRORS["index_end"])
+            with m.Elif(wrong):
+                m.d.comb += merge.kill.eq(ERRORS["tile_header"])
         with m.If(failed):
             m.d.sync += failed.eq(~self.clear)
         with m.Elif(merge.failing):
