@@ -13,9 +13,9 @@ from gobo_rtl.formats import CONTAINER_KEY, CONTAINER_VERSION, LAYER_SUFFIX
 
 from . import fit
 from .account import LayerSummary, summarise
+from .encoding import to_float32
 from .errors import BadFileError, cannot_read
 from .record import StoredLayer, read_record
-from .source import to_float32
 from .tensorfile import Entry, TensorFile
 
 __all__ = ["Container", "decode", "read"]

@@ -2,38 +2,19 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .container import Container
+from .encoding import from_float32
 from .errors import QuantError
 from .output import replacing
 from .tensorfile import DTYPE_BITS, header_bytes, storage_order
 
-__all__ = ["export", "export_state_dict", "from_float32"]
+__all__ = ["export", "export_state_dict"]
 
 _COPY = 1 << 22  # bytes at a time
-
-
-def from_float32(values: NDArray[np.float32], dtype: str) -> NDArray[np.uint8]:
-    """Return the bytes of ``values`` in a float dtype, to nearest, ties to even.
-
-    ``OverflowError`` for a value beyond the largest of the dtype.
-    """
-    flat = np.ascontiguousarray(values, "<f4").reshape(-1)
-    if dtype == "BF16":
-        bits = flat.view("<u4").astype(np.int64)
-        encoded: NDArray[Any] = ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype("<u2")
-        overflow = bool(((encoded & 0x7FFF) >= 0x7F80).any())
-    else:
-        with np.errstate(over="ignore", under="ignore"):
-            encoded = flat.astype({"F32": "<f4", "F16": "<f2", "F64": "<f8"}[dtype])
-        overflow = not bool(np.isfinite(encoded).all())
-    if overflow:
-        raise OverflowError(f"a decoded weight is too large for {dtype}")
-    return encoded.view(np.uint8)
 
 
 def export(

@@ -18,10 +18,11 @@ from gobo_rtl.formats import (
 )
 
 from .container import Container
+from .encoding import value_bits
 from .errors import QuantError
 from .fields import pack_record
 from .output import replacing
-from .record import StoredLayer, value_bits
+from .record import StoredLayer
 from .tiles import TooManyError, pack_tiles
 
 __all__ = ["choose_layers", "contents_path", "write_image"]

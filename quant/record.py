@@ -17,14 +17,13 @@ from gobo_rtl.formats import (
     VALUE_FORMATS,
 )
 
+from .encoding import value_bits, value_numbers
 from .fields import pack_record, unpack_record
 from .fit import Layer, Options, OutlierRule
 from .packing import packed_size, rice_decode, rice_encode, unpack
 from .ranks import MAX_WEIGHTS
 
-__all__ = [
-    "GRID_WIDTH", "StoredLayer", "read_record", "record_limit", "value_bits", "write_record",
-]  # fmt: skip
+__all__ = ["GRID_WIDTH", "StoredLayer", "read_record", "record_limit", "write_record"]
 
 # Bits of a grid number, sign included: section 1.
 GRID_WIDTH = {"fp16": 12, "bf16": 9, "fp32": 12}
@@ -92,7 +91,10 @@ def write_record(layer: Layer, source_type: str, *, embedding: bool) -> bytes:
         max_error=layer.max_error,
         squared_error=layer.squared_error,
     )
-    values = [_to_bytes(part, options.value_format) for part in (layer.codebook, layer.outliers)]
+    values = [
+        value_bits(part, options.value_format).tobytes()
+        for part in (layer.codebook, layer.outliers)
+    ]
     body = [*values, remainders.tobytes(), quotients.tobytes(), layer.indexes.tobytes()]
     record = bytearray(b"".join([header, *body]))
     record[_CRC] = _crc(record).to_bytes(4, "little")
@@ -136,8 +138,8 @@ def read_record(name: str, data: NDArray[np.uint8]) -> StoredLayer:
     for section, nbytes in sizes.items():
         sections[section] = np.asarray(data[at : at + nbytes])
         at += nbytes
-    codebook = _from_bytes(sections["codebook"], value.name)
-    outliers = _from_bytes(sections["outlier values"], value.name)
+    codebook = value_numbers(sections["codebook"], value.name)
+    outliers = value_numbers(sections["outlier values"], value.name)
     on_grid = bool(fields["flags"] & _ON_GRID)
     symmetric = bool(fields["flags"] & _SYMMETRIC)
     unit = fields["unit_exponent"]
@@ -150,6 +152,8 @@ def read_record(name: str, data: NDArray[np.uint8]) -> StoredLayer:
         )
     except ValueError as error:
         raise ValueError(f"gaps: {error}") from error
+    if count and gap_width != (best := rice_encode(positions)[0]):
+        raise ValueError(f"gap_width at offset 11 is {gap_width}, and {best} is shorter")
     if count and positions[-1] >= size:
         raise ValueError(f"gaps: an outlier at position {positions[-1]} of {size}")
     options = Options(
@@ -179,26 +183,6 @@ def read_record(name: str, data: NDArray[np.uint8]) -> StoredLayer:
     )
     source_type = SOURCE_TYPES[fields["source_type"]]
     return StoredLayer(name, layer, source_type, bool(fields["flags"] & _EMBEDDING), data.size)
-
-
-def value_bits(values: NDArray[np.float32], value_format: str) -> NDArray[Any]:
-    """Return the encodings of float32 numbers that are exact in the format, as unsigned."""
-    if value_format == "fp16":
-        return values.astype("<f2").view("<u2")
-    bits = values.astype("<f4").view("<u4")
-    return (bits >> 16).astype("<u2") if value_format == "bf16" else bits
-
-
-def _to_bytes(values: NDArray[np.float32], value_format: str) -> bytes:
-    return value_bits(values, value_format).tobytes()
-
-
-def _from_bytes(data: NDArray[np.uint8], value_format: str) -> NDArray[np.float32]:
-    if value_format == "fp16":
-        return data.view("<f2").astype(np.float32)
-    if value_format == "bf16":
-        return (data.view("<u2").astype("<u4") << 16).view(np.float32)
-    return data.view("<f4").astype(np.float32)
 
 
 def _crc(record: bytearray | NDArray[np.uint8]) -> int:
@@ -232,6 +216,13 @@ def _check(fields: dict[str, Any]) -> tuple[int, ...]:
         raise ValueError(
             f"outlier_count at offset 36 is {fields['outlier_count']}, more than the weights"
         )
+    if not fields["flags"] & _ON_GRID and fields["unit_exponent"]:
+        raise ValueError("unit_exponent at offset 12 must be 0 when flag bit 1 is clear")
+    policy, rule = POLICIES[fields["policy"]], OUTLIER_RULES[fields["outlier_rule"]]
+    if policy == "minmax" and (rule != "none" or fields["outlier_count"]):
+        raise ValueError("policy at offset 8 is minmax, which has no outliers")
+    if rule == "none" and (fields["threshold"] or fields["outlier_count"]):
+        raise ValueError("outlier_rule at offset 9 is none, and there is a threshold or an outlier")
     for name in ("mean", "deviation", "threshold", "l1", "max_error", "squared_error"):
         if not math.isfinite(fields[name]):
             at = LAYER_RECORD.field(name).offset // 8

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from gobo_rtl.formats import CONTAINER_KEY
 
+from .encoding import to_float32
 from .errors import BadFileError, QuantError, cannot_read
 from .tensorfile import TensorFile
 
-__all__ = ["Source", "Tensor", "file_sha256", "open_model", "to_float32"]
+__all__ = ["Source", "Tensor", "file_sha256", "open_model"]
 
 # In a folder, the first of these that is there.
 MODEL_FILES = (
@@ -88,19 +89,6 @@ def open_model(model: str) -> Source:
     if path.name.endswith(".index.json"):
         return _open_shards(path)
     return Source(path, (path,), _by_name(_open_file(path)))
-
-
-def to_float32(raw: NDArray[np.uint8], dtype: str) -> NDArray[np.float32]:
-    """Return the flat values of little-endian bytes of one of ``SOURCE_TYPES``.
-
-    Exact, but for ``F64``, which is rounded to nearest.
-    """
-    if dtype == "BF16":
-        return (raw.view("<u2").astype(np.uint32) << 16).view(np.float32)
-    with np.errstate(over="ignore", under="ignore"):  # the quantiser tells where one is infinite
-        return raw.view({"F32": "<f4", "F16": "<f2", "F64": "<f8"}[dtype]).astype(
-            np.float32, copy=False
-        )
 
 
 def file_sha256(path: Path) -> str:

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .container import Container
-from .export import from_float32
+from .encoding import from_float32, to_float32
 from .fit import Layer, OutlierRule
-from .source import Source, to_float32
+from .source import Source
 
 __all__ = ["Comparison", "compare_layer", "verify", "wrong_split"]
 

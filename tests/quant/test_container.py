@@ -16,10 +16,11 @@ from safetensors import safe_open
 
 from quant import container, fit
 from quant.account import bits_per_weight, bound, total_bound
+from quant.encoding import value_bits
 from quant.errors import QuantError
 from quant.fit import Options, OutlierRule
 from quant.output import replacing
-from quant.record import read_record, record_limit, value_bits, write_record
+from quant.record import read_record, record_limit, write_record
 from quant.selection import select
 from quant.source import open_model
 from quant.verify import verify

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from gobo_rtl.config import CONFIGS, GoboConfig
 from gobo_rtl.formats import CRC16
 from quant import container
+from quant.encoding import value_bits
 from quant.errors import QuantError
 from quant.fit import Options, OutlierRule
 from quant.image import choose_layers, contents_path, write_image
-from quant.record import value_bits
 from quant.selection import select
 from quant.source import open_model
 from quant.tiles import TooManyError, crc16, pack_tiles
