@@ -4,11 +4,18 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from gobo_rtl.formats import VALUE_FORMATS
+from gobo_rtl.formats import LAYER_RECORD, VALUE_FORMATS
 
 from .fit import Layer
 
-__all__ = ["LayerSummary", "bits_per_weight", "bound", "summarise", "total_bound"]
+__all__ = [
+    "LayerSummary",
+    "bits_per_weight",
+    "bound",
+    "predicted_bytes",
+    "summarise",
+    "total_bound",
+]
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,12 @@ def bound(index_width: int, share: float, value_width: int) -> float:
     """
     entropy = -sum(p * math.log2(p) for p in (share, 1 - share) if p > 0)
     return index_width * (1 - share) + entropy + value_width * share
+
+
+def predicted_bytes(size: int, index_width: int, share: float, value_width: int) -> float:
+    """Return about what the record of ``size`` weights takes with this share of outliers."""
+    fixed = LAYER_RECORD.size + (value_width << index_width) // 8
+    return fixed + size * bound(index_width, share, value_width) / 8
 
 
 def total_bound(layers: Iterable[LayerSummary]) -> float:

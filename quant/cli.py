@@ -13,7 +13,7 @@ import click
 from gobo_rtl.config import CONFIGS, named
 from gobo_rtl.formats import POLICIES, VALUE_FORMATS
 
-from .account import bits_per_weight, bound, total_bound
+from .account import bits_per_weight, predicted_bytes, total_bound
 from .container import read
 from .errors import QuantError
 from .export import export, export_state_dict
@@ -114,7 +114,7 @@ def explain(model: str, **given: Any) -> None:
     for choice in choices:
         tensor, nbytes = source.tensors[choice.name], float(_nbytes(source, choice))
         if choice.bits is not None:
-            nbytes = tensor.size * bound(choice.bits, share, width) / 8
+            nbytes = predicted_bytes(tensor.size, choice.bits, share, width)
         total += nbytes
         action = f"{choice.bits} bits" if choice.bits else "stays"
         rows.append((choice.name, tensor.dtype, shape_text(tensor.shape), action,

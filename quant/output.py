@@ -34,21 +34,15 @@ def replacing(path: Path, *, force: bool) -> Iterator[BufferedRandom]:
     check_free(path, force=force)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        file = open(temporary, "x+b")  # noqa: SIM115 - closed before the rename
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    try:
-        try:
+        with open(temporary, "w+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        finally:
-            with suppress(OSError):  # a full disk again: already told
-                file.close()
         check_free(path, force=force)
         os.replace(temporary, path)
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise cannot_write(path, error) from error
         raise

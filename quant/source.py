@@ -8,6 +8,8 @@ import hashlib
 import json
 import math
 import re
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,23 +192,37 @@ def _from_hub(model: str) -> Path:
     if not _HUB_NAME.fullmatch(model) or Path(model).suffix in (".safetensors", ".bin", ".json"):
         raise QuantError(missing)
     try:
-        from huggingface_hub import hf_hub_download
+        from huggingface_hub import constants, hf_hub_download
         from huggingface_hub.errors import EntryNotFoundError
     except ImportError as error:
         raise QuantError(
             f"{missing}; to fetch it from the hub by that name, `pip install huggingface_hub`"
         ) from error
+    online = _answers(constants.ENDPOINT)  # the library would try for minutes
     try:
         for name in MODEL_FILES:
             try:
-                path = Path(hf_hub_download(model, name))
+                path = Path(hf_hub_download(model, name, local_files_only=not online))
             except EntryNotFoundError:
                 continue
             if name.endswith(".index.json"):
-                for shard in set(json.loads(path.read_text())["weight_map"].values()):
-                    hf_hub_download(model, shard)
+                for shard in sorted(set(json.loads(path.read_text())["weight_map"].values())):
+                    hf_hub_download(model, shard, local_files_only=not online)
             return path
     except Exception as error:  # no network, no such model, no right to it
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise QuantError(f"{missing}, and the hub does not give it: {reason}") from error
+    if not online:
+        raise QuantError(f"{missing}, and {constants.ENDPOINT} cannot be reached to look for it")
     raise QuantError(f"{model} on the hub has none of {', '.join(MODEL_FILES)}")
+
+
+def _answers(address: str) -> bool:
+    """Tell whether there is a server at an address, whatever it answers."""
+    try:
+        urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=10).close()
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
