@@ -90,7 +90,8 @@ def test_options_reach_the_layers(model, tmp_path):
     out = tmp_path / "x"
     options = (
         f"-o {out} --bits 2 --embedding-bits 3 --layer-bits *key*=4 --policy kmeans "
-        "--outliers share:2% --symmetric --value-format bf16 --centroid-bits 8 --exclude *pooler* --jobs 2"
+        "--outliers share:2% --symmetric --value-format bf16 --centroid-bits 8 "
+        "--exclude *pooler* --jobs 2"
     )
     assert main(["quantize", str(model), *options.split()]) == 0
     opened = container.read(out)
