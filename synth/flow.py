@@ -13,20 +13,29 @@ from synth import SynthError
 from synth.files import write
 from synth.library import Library
 
-__all__ = ["Mapped", "synthesise"]
+__all__ = ["RECIPES", "Mapped", "synthesise"]
 
 LIMIT_SECONDS = 1800
 
 # A mistake in a script or a design ends yosys' whole process, so it gets one of its own.
 _CHILD = "import sys; from pyosys import libyosys as ys; ys.run_pass('script flow.ys', ys.Design())"
 
-# ABC knows neither clock-to-output nor setup times, so its target leaves a fifth to them.
-ABC_SHARE = 0.8
-_ABC_TIMED = (
-    "strash; &get -n; &fraig -x; &put; scorr; dc2; dc2; strash; &get -n; &dch -f; &nf -D {target}; "
-    "&put; topo; buffer -N 16; topo; upsize -D {target}; dnsize -D {target}; stime -p"
-)
-_ABC_AREA = "strash; &get -n; &fraig -x; &put; scorr; dc2; dc2; strash; &get -n; &dch -f; &nf; &put"
+# ABC knows neither clock-to-output nor setup times and is too kind to slow edges, so it gets a
+# part of the clock period as its target.
+ABC_SHARE = 0.6
+_START = "strash; &get -n; &fraig -x; &put; scorr; dc2; "
+_SMALL = "dc2; strash; &get -n; &dch -f; &nf{target}; &put"
+_QUICK = "dch; strash; &get -n; &st; &syn2; &st; &synch2; &st; &dch -f; &nf{target}; &put"
+_SIZES = "; topo; buffer -N 16; topo; upsize{target}; dnsize{target}; stime -p"
+_TREES = "; topo; buffer -c -N 24; topo; upsize -c{target}; dnsize -c{target}; stime -p"
+
+# Ways to map, from the smallest result to the quickest.
+RECIPES = {
+    "small": _START + _SMALL + _SIZES,
+    "quick": _START + _QUICK + _SIZES,
+    "quickest": _START + _QUICK + _TREES,
+}
+_ABC_AREA = _START + _SMALL.format(target="")
 
 
 @dataclass(frozen=True)
@@ -42,13 +51,21 @@ class Mapped:
     netlist: Path
 
 
-def synthesise(verilog: Path, top: str, library: Library, clock_ns: float, folder: Path) -> Mapped:
+def synthesise(
+    verilog: Path,
+    top: str,
+    library: Library,
+    clock_ns: float,
+    folder: Path,
+    recipe: str = "small",
+) -> Mapped:
     """Map module ``top`` of ``verilog`` to the library's cells for a clock of ``clock_ns``.
 
-    Scripts, log and netlist stay in ``folder``. Raises SynthError with yosys' last words.
+    ``recipe`` is one of RECIPES; a library without timing knows only the smallest. Scripts, log
+    and netlist stay in ``folder``. Raises SynthError with yosys' last words.
     """
-    picoseconds = round(1000 * ABC_SHARE * clock_ns)
-    abc = _ABC_TIMED.format(target=picoseconds) if library.has_timing else _ABC_AREA
+    target = f" -D {1000 * ABC_SHARE * clock_ns:.0f}"
+    abc = RECIPES[recipe].format(target=target) if library.has_timing else _ABC_AREA
     files = {
         "flow.ys": _script(top, library),
         "abc.script": abc + "\n",

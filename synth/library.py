@@ -21,8 +21,11 @@ DRIVING_CELLS = {
     "sky130_fd_sc_hd": "sky130_fd_sc_hd__buf_2",
     "asap7sc7p5t": "BUFx2_ASAP7_75t_R",
 }
-# Cells for delays, clock trees, power domains and probes, that no mapper should take.
-UNUSED_CELLS = ("*dly*", "*delay*", "*lpflow*", "*probe*", "*sighold*", "*__clk*", "*__macro_*")
+# Cells for delays, clock trees, power domains and probes, that no mapper should take; and
+# flip-flops with an enable, because ABC does not see (and so does not buffer) what drives them.
+UNUSED_CELLS = (
+    "*dly*", "*delay*", "*lpflow*", "*probe*", "*sighold*", "*__clk*", "*__macro_*", "*__edf*",
+)  # fmt: skip
 LOADS = 4  # inputs that an output drives: four of the inverter, as in the usual FO4 delay
 
 _CELL = re.compile(r"^[ \t]*cell[ \t]*\([ \t]*\"?([^\s\")]+)\"?[ \t]*\)", re.MULTILINE)

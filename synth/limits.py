@@ -34,7 +34,7 @@ def over(limits: Limits, library: str, row: Mapping[str, Any]) -> list[str]:
     """Return a sentence for each limit of ``library`` that the result ``row`` is above."""
     sentences = []
     for start, configs in limits.items():
-        if library != start and not library.startswith(start + "_stdcell"):
+        if not library.startswith(start):
             continue
         for measure, limit in configs.get(row["config"], {}).items():
             value = row[measure]

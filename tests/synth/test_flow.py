@@ -107,6 +107,24 @@ def test_run_writes_table_json_and_csv(
     assert not [*(tmp_path / "out").rglob(".*")]  # no drafts are left
 
 
+def test_recipes_are_tried_until_one_meets_the_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = load(TOY, tmp_path)
+    (design,) = report.find_designs(emitted(tmp_path / "v"), [])
+
+    def recipe_for(*delays: float) -> str:
+        answers = iter(delays)
+        monkeypatch.setattr(report, "_delay", lambda *_: (next(answers), "toy", "a -> b"))
+        recipe = report.measure(design, library, 2.5, tmp_path / "out")["recipe"]
+        assert next(answers, None) is None
+        return str(recipe)
+
+    assert recipe_for(2.5) == "small"
+    assert recipe_for(2.6, 2.4) == "quick"
+    assert recipe_for(2.9, 2.6, 2.7) == "quick"
+
+
 def test_area_prints_a_line_for_each_configuration(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
