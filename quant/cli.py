@@ -1,7 +1,9 @@
 """The command line of the quantiser."""
 
 import json
+import os
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -277,6 +279,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         error.show()
     except QuantError as error:
         click.echo(f"error: {error}", err=True)
+    except BrokenPipeError:  # as in `inspect FILE | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         click.echo(f"error: {error}", err=True)
     except MemoryError:

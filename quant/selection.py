@@ -198,8 +198,10 @@ def _choose(
     if 0 in tensor.shape or max(tensor.shape) >= 1 << 32:
         return Choice(name, None, "its size is out of the container's range")
     embedding = role == "word embeddings" or (not role and "embed" in name)
-    why = role if encoder is None else f"encoder {encoder}, {role}"
-    return Choice(name, 0, why or "--include matches", embedding, role, encoder)
+    why = (role if encoder is None else f"encoder {encoder}, {role}") or "--include matches"
+    if tensor.dtype == "F64":
+        why += "; rounded to FP32 first"
+    return Choice(name, 0, why, embedding, role, encoder)
 
 
 def _check_patterns(option: str, patterns: Iterable[str], names: Sequence[str]) -> None:

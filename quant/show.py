@@ -90,6 +90,11 @@ def _outliers(layers: Iterable[LayerSummary]) -> int:
     return sum(layer.outlier_count for layer in layers)
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError  # for the command line to handle, not to exit with status 1
+
+
 def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=_WIDTH)
+    console = _Console()
+    return console if console.is_terminal else _Console(width=_WIDTH)

@@ -77,7 +77,7 @@ class TensorFile:
         if not entry.nbytes:
             return np.empty(0, np.uint8)
         try:
-            return np.memmap(self.path, np.uint8, "r", entry.start, (entry.nbytes,))
+            return np.asarray(np.memmap(self.path, np.uint8, "r", entry.start, (entry.nbytes,)))
         except OSError as error:
             raise cannot_read(self.path, error) from error
 

@@ -260,6 +260,12 @@ def test_there_is_no_bar_without_a_terminal_and_one_with_it(model, tmp_path):
     os.close(above)
 
 
+def test_a_reader_that_goes_away_is_no_error(made):
+    command = f"{sys.executable} -m quant inspect {made} | true; exit ${{PIPESTATUS[0]}}"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
 def test_every_configuration_can_be_named(made, tmp_path):
     for name in CONFIGS:
         status = main(["image", str(made), "--config", name, "-o", str(tmp_path / f"{name}.bin")])

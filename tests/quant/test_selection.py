@@ -167,6 +167,11 @@ def test_the_last_pattern_for_bits_counts_and_beats_the_recipe():
     assert bits["bert.encoder.layer.0.attention.self.key.weight"] == 3
 
 
+def test_double_precision_is_said_to_be_rounded():
+    (choice,) = select([Tensor("encoder.layer.0.attention.self.query.weight", dtype="F64")])
+    assert choice.why == "encoder 0, query; rounded to FP32 first"
+
+
 def test_include_takes_the_place_of_the_layout_and_exclude_takes_away():
     tensors = bert(1, 8)
     assert set(quantised(tensors, include=["classifier.*"])) == {"classifier.weight"}

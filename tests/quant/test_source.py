@@ -107,7 +107,7 @@ def test_a_hub_name_without_a_network_gives_the_reason(tmp_path, monkeypatch):
     def fail(*arguments, **keywords):
         raise OSError("not allowed\nand more")
 
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     assert "http://127.0.0.1:9 cannot be reached to look for it" in refusal("some/model")
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
     assert refusal("some/model").endswith("the hub does not give it: not allowed")

@@ -1,4 +1,4 @@
-"""The quantiser and PyTorch: `.bin` files, exported models, and layouts as transformers has them."""
+"""The quantiser and PyTorch: `.bin` files, exported models, layouts as transformers has them."""
 
 import json
 from pathlib import Path
