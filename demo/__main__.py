@@ -1,0 +1,210 @@
+"""Command line: ``python -m demo``, which `make demo` runs."""
+
+import argparse
+import json
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from demo import DemoError, steps
+from demo.show import Steps, result_table
+from gobo_rtl.cli import describe
+from gobo_rtl.config import CONFIGS, named
+from quant.account import bits_per_weight, total_bound
+from quant.container import decode as decode_container
+from quant.container import read
+from quant.errors import QuantError
+from quant.fit import Options
+from quant.image import choose_layers, contents_path, write_image
+from quant.output import replacing
+from quant.show import size_text
+from quant.writer import write
+from sim.model import ModelError
+from sim.model.fetch import MODELS, locate
+from sim.model.sentence import SentenceModel, compare, sample_sentences
+from synth import SynthError
+
+_INTERRUPTED = 130  # the shell's number for it
+_EXAMPLES = """examples:
+  python -m demo
+  python -m demo --model bert-tiny --config fp32 -o build/tiny-demo
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m demo", epilog=_EXAMPLES, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Quantise a trained BERT to 3 bits, decode it with the simulated Verilog of "
+        "the decode unit, and compare everything. Exit status: 0, 1 when anything differs, or 2.",
+    )  # fmt: skip
+    parser.add_argument(
+        "--model", choices=list(MODELS), default="all-minilm-l6-v2",
+        help="a trained model that is fetched (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--config", choices=list(CONFIGS), default="default",
+        help="the hardware (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--layers", action="append", default=[], metavar="PATTERN",
+        help="layers that go through the Verilog (default: every FC matrix)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--liberty", type=Path, metavar="FILE",
+        help="cell library of the area (default: open SkyWater 130 nm areas)",
+    )  # fmt: skip
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("build/demo"), metavar="DIR",
+        help="where files go (default: %(default)s)",
+    )  # fmt: skip
+    return parser
+
+
+def run(options: argparse.Namespace) -> bool:
+    """Do the main job; return whether everything that was compared is equal."""
+    begun = time.monotonic()
+    tool = steps.simulator()
+    show = Steps(8)
+    folder, config = options.output, named(options.config)
+    folder.mkdir(parents=True, exist_ok=True)
+    container_path = folder / f"{options.model}.gobo.safetensors"
+    image_path = folder / f"{options.model}.{options.config}.bin"
+    summary_path = folder / "summary.json"
+    summary_path.unlink(missing_ok=True)  # that of an earlier run, should this one not end
+
+    with show.step("model") as step:
+        model = locate(options.model)
+        source, choices = steps.plan(model)
+        sha256 = source.sha256()
+        if sha256 != MODELS[options.model].sha256:
+            raise DemoError(f"{model}: sha256 is {sha256}, not {MODELS[options.model].sha256}")
+        step.tell(f"{options.model}: {len(source.tensors)} tensors, sha256 {sha256[:16]}... as "
+                  "pinned")  # fmt: skip
+
+    chosen = [choice for choice in choices if choice.bits is not None]
+    how = Options(value_format=config.value_format)
+    with show.step("quantise", len(chosen)) as step:
+        layers = steps.quantise(source, choices, how, step.done)
+        weights = sum(source.tensors[choice.name].size for choice in chosen)
+        step.tell(f"{len(chosen)} matrices, {weights:,} weights, to {steps.BITS} bits with "
+                  f"{how.value_format} values; outliers {how.rule}")  # fmt: skip
+
+    with show.step("container", len(source.tensors) + len(choices)) as step:
+        write(container_path, source, choices, how, force=True, done=step.done)
+        container = read(container_path)
+        summaries = container.summaries()
+        container_wrong = steps.container_mismatches(container, source, layers, step.done)
+        del layers
+        step.tell(f"{container_path}: {size_text(container.file_bytes)}")
+        step.tell(f"read back, {weights:,} weights compared with the quantiser's: "
+                  f"{container_wrong:,} mismatches")  # fmt: skip
+
+    names = choose_layers(container, options.layers)
+    with show.step("image", len(names)) as step:
+        contents = write_image(
+            image_path, container, names, config, options.config, force=True, done=step.done
+        )
+        size = contents["header"]["file_bytes"]
+        packed = sum(container.layer(name).size for name in names)
+        step.tell(f"{image_path}: {size_text(size)}, {len(names)} layers, "
+                  f"{8 * size / packed:.3f} bits a weight")  # fmt: skip
+        step.tell(f"{contents_path(image_path)}: its table of contents")
+
+    with show.step("Verilog") as step:
+        verilog = steps.emit(options.config, folder)
+        step.tell(f"{verilog}: {describe(config)}")
+
+    with show.step("simulate") as step:
+        rtl = steps.decode(config, image_path, container, folder / "sim", tool)
+        words, rtl_wrong = sum(rtl.words.values()), sum(rtl.mismatches.values())
+        step.tell(f"{len(names)} layers through the Verilog on {tool}: {rtl.cycles:,} cycles")
+        step.tell(f"{words:,} words compared with the container's weights: {rtl_wrong:,} "
+                  "mismatches")  # fmt: skip
+
+    with show.step("area") as step:
+        area = steps.area(options.config, folder, folder / "synth", options.liberty)
+        step.tell(f"{area.um2:,.0f} um2 in {area.library}, {area.um2 / config.lanes:,.0f} a lane")
+
+    with show.step("sentences") as step:
+        sentences = sample_sentences()
+        plain = SentenceModel.load(model)
+        coarse = SentenceModel.load(model, decode_container(container))
+        cosines = compare(plain, coarse, sentences)
+        step.tell(f"{len(sentences)} sentences in FP32 and in {steps.BITS} bits: cosine "
+                  f"{cosines.mean():.4f} on average, {cosines.min():.4f} at least")  # fmt: skip
+
+    bits = bits_per_weight(container.file_bytes, container.stored_bytes, summaries)
+    summary: dict[str, Any] = {
+        "model_sha256": sha256,
+        "weights": weights,
+        "outlier_share": sum(layer.outlier_count for layer in summaries) / weights,
+        "bits_per_weight": bits,
+        "bound_bits_per_weight": total_bound(summaries),
+        "ratio_fp32": 32 / bits,
+        "container_mismatches": container_wrong,
+        "rtl_words_compared": words,
+        "rtl_mismatches": rtl_wrong,
+        "rtl_cycles": rtl.cycles,
+        "decoder_area_um2": area.um2,
+        "area_library": area.library,
+        "embedding_cosine_mean": float(cosines.mean()),
+        "embedding_cosine_min": float(cosines.min()),
+        "seconds": round(time.monotonic() - begun, 1),
+    }
+    with replacing(summary_path, force=True) as file:
+        file.write((json.dumps(summary, indent=1) + "\n").encode())
+    show.say("")
+    show.console.print(result_table(summaries, rtl.words, rtl.mismatches))
+    show.say(_conclusion(summary))
+    show.say(f"written: {summary_path}")
+    return container_wrong == rtl_wrong == 0
+
+
+def _conclusion(of: dict[str, Any]) -> str:
+    """Return the figures of the summary in words."""
+    wrong, words = of["rtl_mismatches"], of["rtl_words_compared"]
+    good = wrong == of["container_mismatches"] == 0
+    lines = (
+        "",
+        "error: root mean square, over the deviation of the layer's weights",
+        "words, wrong: decoded by the Verilog and compared with the container's weights",
+        "",
+        f"size       {of['bits_per_weight']:.3f} bits a weight, all headers included (bound "
+        f"{of['bound_bits_per_weight']:.3f}): {of['ratio_fp32']:.2f} times smaller than FP32",
+        f"container  {of['weights']:,} weights compared, {of['container_mismatches']:,} mismatches",
+        f"Verilog    {words:,} words compared, {wrong:,} mismatches; "
+        f"{words / max(of['rtl_cycles'], 1):.2f} words a cycle",
+        f"area       {of['decoder_area_um2']:,.0f} um2 in {of['area_library']}",
+        f"sentences  cosine of embeddings, FP32 to 3 bits: {of['embedding_cosine_mean']:.4f} on "
+        f"average, {of['embedding_cosine_min']:.4f} at least",
+        f"{'all equal' if good else 'NOT EQUAL'}; {of['seconds']:.0f} s",
+    )
+    return "\n".join(lines)
+
+
+def _terminated(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo; return the exit status: 0, 1 (something differs), 2 (it could not be done)."""
+    options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        return 0 if run(options) else 1
+    except (DemoError, ModelError, QuantError, SynthError) as error:
+        print(f"demo: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"demo: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("demo: interrupted; nothing is left half-written", file=sys.stderr)
+        return _INTERRUPTED
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
