@@ -151,7 +151,7 @@ def _records(
     block_column, lane_column = np.divmod(column, config.lane_columns)
     group = block * across + block_column
     lane = lane_row * config.lane_columns + lane_column
-    order = np.lexsort((lane, group, tile))
+    order = np.lexsort((group, tile))  # stable: lanes of a group are in order already
     tile, group, lane, value = tile[order], group[order], lane[order], values[order]
 
     starts = np.diff(tile, prepend=-1) != 0  # the first of a tile counts from group 0

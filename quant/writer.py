@@ -23,7 +23,7 @@ from .selection import Choice
 from .source import Source
 from .tensorfile import header_bytes, storage_order
 
-__all__ = ["quantise_tensor", "write"]
+__all__ = ["in_order", "quantise_tensor", "write"]
 
 _COPY = 1 << 22  # bytes at a time
 
@@ -88,7 +88,7 @@ def write(
             dtype = source.tensors[choice.name].dtype
             return layer, write_record(layer, dtype, embedding=choice.embedding)
 
-        for choice, result in zip(plan, _in_order(record, plan, jobs), strict=True):
+        for choice, result in zip(plan, in_order(record, plan, jobs), strict=True):
             if result is None:
                 sizes.append(_copy(source.tensors[choice.name].raw(), file))
             else:
@@ -149,7 +149,7 @@ def _copy(data: NDArray[np.uint8], file: BinaryIO) -> int:
     return data.size
 
 
-def _in_order(
+def in_order(
     function: Callable[[Item], Result], items: Sequence[Item], jobs: int
 ) -> Iterator[Result]:
     """Map in threads (numpy lets go of the interpreter), with ``jobs`` items under way."""

@@ -16,7 +16,7 @@ from safetensors import safe_open
 
 from quant import container, fit
 from quant.account import bits_per_weight, bound, total_bound
-from quant.encoding import value_bits
+from quant.encoding import from_float32, to_float32, value_bits
 from quant.errors import QuantError
 from quant.fit import Options, OutlierRule
 from quant.output import replacing
@@ -24,7 +24,7 @@ from quant.record import read_record, record_limit, write_record
 from quant.selection import select
 from quant.source import open_model
 from quant.verify import verify
-from quant.writer import write
+from quant.writer import in_order, write
 
 from . import page_reader, toy
 
@@ -82,6 +82,21 @@ def test_a_record_says_what_the_page_says_and_gives_the_layer_back(layer, embedd
     assert write_record(stored.layer, dtype, embedding=embedding) == record
 
 
+@pytest.mark.parametrize(
+    ("dtype", "unit", "largest"),
+    [("BF16", 2.0**-7, 2.0**128 - 2.0**120), ("F16", 2.0**-10, 65504.0)],
+)
+def test_rounding_to_a_dtype_is_to_nearest_ties_to_even(dtype, unit, largest):
+    halves = np.array([0.5, 1.5, 2.5, 0.49, 0.51, -0.5, -1.5])
+    values = (np.copysign(1, halves) + unit * halves).astype(np.float32)
+    rounded = np.copysign(1, halves) + unit * np.array([0, 2, 2, 0, 1, 0, -2])
+    assert to_float32(from_float32(values, dtype), dtype).tolist() == rounded.tolist()
+    top = np.array([largest], np.float32)
+    assert to_float32(from_float32(top, dtype), dtype) == top
+    with pytest.raises(OverflowError):
+        from_float32(top * np.float32(1 + unit / 2), dtype)
+
+
 @pytest.mark.parametrize("value_format", ["fp16", "bf16", "fp32"])
 def test_values_are_written_as_their_encodings(value_format):
     values = np.array([1.0, -2.5, 0.0, 2.0**-14, 0.15625], np.float32)
@@ -131,6 +146,13 @@ def test_equal_inputs_and_options_give_equal_bytes_whatever_the_jobs(tmp_path):
     assert len(set(files)) == 1
     write(tmp_path / "out", source, choices, Options(symmetric=True), force=True)
     assert (tmp_path / "out").read_bytes() != files[0]
+
+
+def test_no_more_tensors_than_jobs_are_under_way():
+    begun = []
+    for number, result in enumerate(in_order(lambda n: begun.append(n) or n, range(40), 3)):
+        assert result == number
+        assert len(begun) <= number + 3
 
 
 def test_shards_and_one_file_differ_only_in_the_source_digest(tmp_path):
@@ -194,11 +216,10 @@ def test_minilm_takes_at_most_half_a_percent_more_than_the_bound(minilm_folder, 
     layers = write(out, source, choices, Options())
     opened = container.read(out)
     assert opened.summaries() == layers
-    assert opened.file_bytes == out.stat().st_size
-    assert opened.stored_bytes == sum(
-        source.tensors[choice.name].raw().size for choice in choices if choice.bits is None
-    )
+    stored = sum(source.tensors[c.name].raw().size for c in choices if c.bits is None)
+    weights = sum(source.tensors[c.name].size for c in choices if c.bits is not None)
     bits = bits_per_weight(opened.file_bytes, opened.stored_bytes, layers)
+    assert bits == 8 * (out.stat().st_size - stored) / weights
     assert total_bound(layers) < bits <= 1.005 * total_bound(layers)
     assert not [result for result in verify(opened, source) if result.what]
 
