@@ -1,9 +1,6 @@
 """The command line of the quantiser."""
 
 import json
-import os
-import signal
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,14 +10,13 @@ from typing import Any
 import click
 
 from gobo_rtl.config import CONFIGS, named
-from gobo_rtl.formats import POLICIES, VALUE_FORMATS
+from gobo_rtl.formats import VALUE_FORMATS
 
 from .account import bits_per_weight, predicted_bytes, total_bound
 from .container import read
-from .errors import QuantError
 from .export import export, export_state_dict
 from .image import choose_layers, contents_path, write_image
-from .options import plan, selection
+from .options import plan, quantiser_options
 from .output import check_free
 from .selection import Choice
 from .show import layer_table, print_table, progress, say, shape_text, size_text
@@ -29,10 +25,9 @@ from .tensorfile import DTYPE_BITS
 from .verify import verify
 from .writer import write
 
-__all__ = ["main"]
+__all__ = ["cli"]
 
 _EXPECTED_SHARE = 0.003  # of outliers, where the rule does not say: what trained BERTs have
-_INTERRUPTED = 130  # the shell's number for it
 
 _out = click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, help="File to write."
@@ -54,18 +49,15 @@ def cli() -> None:
 @cli.command()
 @click.argument("model")
 @_out
-@selection
-@click.option("--policy", type=click.Choice(POLICIES), default="gobo", show_default=True,
-              help="How centroids are found.")  # fmt: skip
-@click.option("--symmetric", is_flag=True, help="Make the codebook sign-symmetric.")
-@click.option("--centroid-bits", type=click.IntRange(4, 12),
-              help="Bits of a centroid on the shipping grid; 12, or 9 for bf16.")  # fmt: skip
-@click.option("--paper", is_flag=True, help="Keep centroids and outliers in FP32, off the grid.")
+@quantiser_options
 @click.option("--jobs", type=click.IntRange(1, 64), default=1, show_default=True,
               help="Layers at a time; memory grows with it.")  # fmt: skip
 @_force
 def quantize(model: str, output: Path, jobs: int, force: bool, **given: Any) -> None:
-    """Quantise MODEL, a folder, a file or a name of the hub, into a container.
+    """Quantise MODEL into a container.
+
+    MODEL is a folder or a file (model.safetensors, shards with an index, pytorch_model.bin), or
+    the name of a model on the hub.
 
     \b
     Examples:
@@ -100,9 +92,9 @@ def quantize(model: str, output: Path, jobs: int, force: bool, **given: Any) -> 
 
 @cli.command()
 @click.argument("model")
-@selection
+@quantiser_options
 def explain(model: str, **given: Any) -> None:
-    """Say of each tensor of MODEL what `quantize` would do with it, and why.
+    """Say what `quantize` would do with each tensor of MODEL, and why.
 
     \b
     Example:
@@ -165,7 +157,10 @@ def inspect(container: Path, as_json: bool) -> None:
 @_container
 @click.argument("model")
 def verify_command(container: Path, model: str) -> int:
-    """Compare every weight of CONTAINER with what MODEL gives; exit status 1 if any differs.
+    """Compare every weight of CONTAINER with MODEL.
+
+    Checks that each is its nearest centroid or a rounded outlier, that the outliers are those of
+    the rule, and that the other tensors are the same bytes.  Exit status 1 if anything differs.
 
     \b
     Example:
@@ -201,7 +196,7 @@ def verify_command(container: Path, model: str) -> int:
 def export_command(
     container: Path, output: Path, dtype: str | None, state_dict: Path | None, force: bool
 ) -> None:
-    """Write the model of CONTAINER with decoded weights, as plain safetensors.
+    """Write CONTAINER as a plain model with decoded weights.
 
     \b
     Example:
@@ -236,7 +231,9 @@ def image_command(
     container: Path, config_name: str, output: Path, force: bool, include: Sequence[str],
     exclude: Sequence[str],
 ) -> None:  # fmt: skip
-    """Pack CONTAINER for the hardware: a device image, and a table of contents beside it.
+    """Pack CONTAINER into a device image for the hardware.
+
+    A table of contents is written beside it: for OUT.bin, OUT.json.
 
     \b
     Example:
@@ -260,33 +257,3 @@ def image_command(
 def _nbytes(source: Source, choice: Choice) -> int:
     tensor = source.tensors[choice.name]
     return tensor.size * DTYPE_BITS[tensor.dtype] // 8
-
-
-def _terminated(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit status: 0, 1 (a check failed), 2 (bad input)."""
-    signal.signal(signal.SIGTERM, _terminated)
-    try:
-        result = cli.main(
-            None if arguments is None else list(arguments), prog_name="python -m quant",
-            standalone_mode=False,
-        )  # fmt: skip
-        return int(result or 0)
-    except click.ClickException as error:
-        error.show()
-    except QuantError as error:
-        click.echo(f"error: {error}", err=True)
-    except BrokenPipeError:  # as in `inspect FILE | head`: nobody reads on
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        click.echo(f"error: {error}", err=True)
-    except MemoryError:
-        click.echo("error: there is not enough memory for a tensor of this model", err=True)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; nothing is left half-written", err=True)
-        return _INTERRUPTED
-    return 2

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from gobo_rtl.formats import VALUE_FORMATS
+from gobo_rtl.formats import POLICIES, VALUE_FORMATS
 
 from .errors import QuantError
 from .fit import Options, OutlierRule
@@ -13,7 +13,7 @@ from .record import GRID_WIDTH
 from .selection import RECIPES, Choice, select
 from .source import Source
 
-__all__ = ["plan", "selection"]
+__all__ = ["plan", "quantiser_options"]
 
 
 class _LayerBits(click.ParamType[Any]):
@@ -42,7 +42,7 @@ class _Rule(click.ParamType[Any]):
             self.fail(str(error), param, ctx)
 
 
-def selection(command: Callable[..., Any]) -> Callable[..., Any]:
+def quantiser_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say which tensors, how, and with how many bits."""
     bits = click.IntRange(2, 4)
     for option in reversed((
@@ -63,6 +63,13 @@ def selection(command: Callable[..., Any]) -> Callable[..., Any]:
                      help="logpdf:-4 (the paper's), zscore:3.5, share:0.1% or none."),
         click.option("--value-format", type=click.Choice(list(VALUE_FORMATS)),
                      help="Of centroids and outliers; fp16, or fp32 with --paper."),
+        click.option("--policy", type=click.Choice(POLICIES), default="gobo", show_default=True,
+                     help="How centroids are found."),
+        click.option("--symmetric", is_flag=True, help="Make the codebook sign-symmetric."),
+        click.option("--centroid-bits", type=click.IntRange(4, 12),
+                     help="Bits of a centroid on the shipping grid; 12, or 9 for bf16."),
+        click.option("--paper", is_flag=True,
+                     help="Keep centroids and outliers in FP32, off the grid."),
     )):  # fmt: skip
         command = option(command)
     return command
@@ -70,9 +77,9 @@ def selection(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def plan(source: Source, given: dict[str, Any]) -> tuple[list[Choice], Options]:
     """Return what happens to each tensor, and how, from the command line's options."""
-    paper = given.get("paper", False)
+    paper = given["paper"]
     value_format = given["value_format"] or ("fp32" if paper else "fp16")
-    centroid_bits = given.get("centroid_bits")
+    centroid_bits = given["centroid_bits"]
     if centroid_bits and (paper or centroid_bits > GRID_WIDTH[value_format]):
         raise QuantError(
             "--centroid-bits is for the shipping grid, which --paper does not use" if paper else
@@ -80,8 +87,8 @@ def plan(source: Source, given: dict[str, Any]) -> tuple[list[Choice], Options]:
         )  # fmt: skip
     try:
         options = Options(
-            policy=given.get("policy", "gobo"), outliers=given["outliers"], paper=paper,
-            symmetric=given.get("symmetric", False), value_format=value_format,
+            policy=given["policy"], outliers=given["outliers"], paper=paper,
+            symmetric=given["symmetric"], value_format=value_format,
             centroid_width=centroid_bits,
         )  # fmt: skip
     except ValueError as error:

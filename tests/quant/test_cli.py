@@ -15,7 +15,8 @@ from safetensors.numpy import load_file
 
 from gobo_rtl.config import CONFIGS
 from quant import container
-from quant.cli import cli, main
+from quant.__main__ import main
+from quant.cli import cli
 from sim.golden.image import read_image
 
 from . import toy
@@ -207,6 +208,19 @@ def test_export_rounds_to_the_dtype_of_the_source_and_says_so(tmp_path, capsys):
     assert main(["export", str(out), "-o", str(plain), "--dtype", "F32", "--force"]) == 0
     assert "rounded" not in capsys.readouterr().out
     assert read_tensors(plain)[name].weights().tobytes() == decoded.tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_half_and_double_models_go_all_the_way_in_their_dtype(tmp_path, dtype):
+    tensors = {name: tensor.astype(dtype) for name, tensor in toy.bert(hidden=16).items()}
+    folder, out, plain = toy.save(tmp_path / "m", tensors), tmp_path / "x", tmp_path / "y"
+    assert main(["quantize", str(folder), "-o", str(out)]) == 0
+    assert main(["verify", str(out), str(folder)]) == 0
+    assert main(["export", str(out), "-o", str(plain)]) == 0
+    exported, decoded = load_file(plain), container.decode(container.read(out))
+    for name, tensor in exported.items():
+        assert tensor.dtype == dtype
+        assert np.array_equal(tensor, decoded[name])  # FP16 values fit both
 
 
 def read_tensors(path: Path) -> dict:

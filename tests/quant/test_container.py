@@ -263,7 +263,7 @@ def test_a_folder_that_is_not_there_or_is_the_output_is_refused(tmp_path):
 
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):
     folder = toy.save(tmp_path / "model", toy.bert(hidden=32))
-    code = "import sys; from quant.cli import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; from quant.__main__ import main; sys.exit(main(sys.argv[1:]))"
     arguments = ["quantize", str(folder), "-o", str(tmp_path / "x.gobo.safetensors")]
 
     def limit() -> None:

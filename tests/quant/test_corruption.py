@@ -13,7 +13,7 @@ from safetensors import safe_open
 from gobo_rtl.config import CONFIGS
 from gobo_rtl.formats import LAYER_RECORD
 from quant import container, fit
-from quant.cli import main
+from quant.__main__ import main
 from quant.errors import QuantError
 from quant.fit import Options, OutlierRule
 from quant.image import write_image

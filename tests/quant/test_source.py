@@ -146,7 +146,7 @@ def test_a_pytorch_file_without_pytorch_says_how_to_get_it(tmp_path, monkeypatch
 def test_reading_safetensors_imports_neither_torch_nor_the_hub(tmp_path):
     folder = toy.save(tmp_path, toy.bert())
     code = (
-        "import sys; from quant.cli import main; "
+        "import sys; from quant.__main__ import main; "
         f"assert main(['explain', {str(folder)!r}]) == 0; "
         "assert not {'torch', 'huggingface_hub', 'safetensors'} & set(sys.modules)"
     )

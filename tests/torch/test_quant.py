@@ -9,7 +9,7 @@ import torch
 import transformers
 
 from quant import container
-from quant.cli import main
+from quant.__main__ import main
 from quant.errors import QuantError
 from quant.selection import select
 from quant.source import open_model
