@@ -197,6 +197,13 @@ def test_a_value_that_does_not_fit_names_tensor_and_format(tmp_path):
     assert whole["bert.pooler.dense.weight"][0, 0] == 1e6
 
 
+def test_a_rule_that_leaves_no_group_is_refused_with_the_tensor(tmp_path):
+    tensors = toy.bert()
+    tensors["bert.pooler.dense.weight"] *= 1e6  # the paper's rule depends on the scale
+    with pytest.raises(QuantError, match=r"tensor bert.pooler.dense.weight: logpdf:-4 makes every"):
+        make(tmp_path, tensors)
+
+
 def test_a_tensor_whose_name_would_be_taken_for_a_record_is_refused(tmp_path):
     tensors = {**toy.bert(), "bert.x.gobo": np.zeros(3, np.float32)}
     with pytest.raises(QuantError, match=r"cannot hold a tensor called 'bert\.x\.gobo'"):
