@@ -250,14 +250,14 @@ async def layers_back_to_back_without_pauses(dut: Any) -> None:
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
 async def gaps_beyond_the_escape(dut: Any) -> None:
-    bench = Bench(dut, send_pause=0.1, take_pause=0.1)
+    bench = Bench(dut, send_pause=0.05, take_pause=0.05)
     config, rng = bench.config, bench.rng
     await bench.restart()
     blocks = config.tile_rows // config.lane_rows
     columns = columns_for(config, -(-(config.gap_escape + 2) // blocks))
     layers = [
         layer(config, rng, config.tile_rows, columns, config.index_widths[0], name)
-        for name in ("escape", "escape+1")
+        for name in ("escape", "escape+1")[: 1 if config.gap_escape > 4000 else 2]
     ]
     await bench.check(layers)
 
@@ -357,9 +357,11 @@ async def reset_in_the_middle_of_a_layer(dut: Any) -> None:
     bench = Bench(dut, send_pause=0.3, take_pause=0.3)
     config, rng = bench.config, bench.rng
     await bench.restart()
-    for n, transfers in enumerate((0, 1, 7, 16)):
+    for n, transfers in enumerate((1, 2, 7, 13, 20)):
+        bench.watch.forget()
         bench.send([some(config, rng, name, n) for name in ("stall", "all", "none", "share:0.1")])
         await bench.until(transfers)
+        assert len(bench.watch.words) == transfers and not bench.all_taken()
         await bench.restart()
         await bench.check([some(config, rng, "share:0.1", n + 1)])
 
