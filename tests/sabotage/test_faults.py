@@ -1,0 +1,25 @@
+"""The faults of ``make sabotage`` fit the present text."""
+
+import pytest
+
+from .faults import BENCHES, FAULTS
+from .plant import ROOT, Fault
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_a_fault_applies_and_the_text_still_compiles(fault: Fault) -> None:
+    text = (ROOT / fault.file).read_text(encoding="utf-8")
+    planted = fault.applied(text)
+    assert planted != text
+    compile(planted, fault.file, "exec")
+
+
+def test_a_fault_that_does_not_apply_is_refused() -> None:
+    with pytest.raises(ValueError, match="0 times, not once"):
+        Fault("none", "x.py", "not there", "").applied("text")
+
+
+def test_there_are_enough_faults_in_both() -> None:
+    assert len({fault.name for fault in FAULTS}) == len(FAULTS)
+    counts = [sum(f.file.startswith(folder) for f in FAULTS) for folder in BENCHES]
+    assert min(counts) >= 5 and sum(counts) == len(FAULTS)
