@@ -64,11 +64,11 @@ class RecordLayout(data.StructLayout):
 
 
 class WindowLayout(data.StructLayout):
-    """A record, whether it is its tile's last (``end``), and then whether the tile ends the
+    """A record, whether it is an escape, whether it is its tile's last (``end``), and then whether the tile ends the
     layer (``last``)."""
 
     def __init__(self, config: GoboConfig):
-        super().__init__({"record": RecordLayout(config), "end": 1, "last": 1})
+        super().__init__({"record": RecordLayout(config), "escape": 1, "end": 1, "last": 1})
 
 
 class TileLayout(data.StructLayout):

@@ -16,6 +16,7 @@ from synth.library import Library
 __all__ = ["RECIPES", "Mapped", "synthesise"]
 
 LIMIT_SECONDS = 1800
+GATED = 6  # flip-flops with one enable, from which a clock gate is smaller than their multiplexers
 
 # A mistake in a script or a design ends yosys' whole process, so it gets one of its own.
 _CHILD = "import sys; from pyosys import libyosys as ys; ys.run_pass('script flow.ys', ys.Design())"
@@ -25,15 +26,16 @@ _CHILD = "import sys; from pyosys import libyosys as ys; ys.run_pass('script flo
 ABC_SHARE = 0.6
 _START = "strash; &get -n; &fraig -x; &put; scorr; dc2; "
 _SMALL = "dc2; strash; &get -n; &dch -f; &nf{target}; &put"
-_QUICK = "dch; strash; &get -n; &st; &syn2; &st; &synch2; &st; &dch -f; &nf{target}; &put"
+_FAST = _SMALL.replace("&nf", "&nf -p")
 _SIZES = "; topo; buffer -N 16; topo; upsize{target}; dnsize{target}; stime -p"
-_TREES = "; topo; buffer -c -N 24; topo; upsize -c{target}; dnsize -c{target}; stime -p"
+_TREES = "; topo; buffer -c -N {fanout}; topo; upsize{{target}}; dnsize{{target}}; stime -p"
 
 # Ways to map, from the smallest result to the quickest.
 RECIPES = {
     "small": _START + _SMALL + _SIZES,
-    "quick": _START + _QUICK + _SIZES,
-    "quickest": _START + _QUICK + _TREES,
+    "quick": _START + _FAST + _TREES.format(fanout=16),
+    "quicker": _START + _FAST + _TREES.format(fanout=10),
+    "quickest": _START + _SMALL + _TREES.format(fanout=8),
 }
 _ABC_AREA = _START + _SMALL.format(target="")
 
@@ -117,6 +119,7 @@ def _script(top: str, library: Library) -> str:
     """Return the yosys script, for a folder that has design.v and library.lib."""
     unused = "".join(f" -dont_use {cell}" for cell in library.unused)
     constraints = " -constr abc.constr" if library.has_timing else ""
+    gates = f"clockgate -pos {library.clock_gate} -min_net_size {GATED}" if library.clock_gate else ""
     return f"""\
 read_liberty -lib -ignore_miss_func library.lib
 read_verilog design.v
@@ -125,6 +128,7 @@ proc
 check -assert
 synth -flatten -top {top}
 opt -full
+{gates}
 dfflibmap -liberty library.lib{unused}
 abc -liberty library.lib -script abc.script{constraints}{unused}
 opt_clean -purge

@@ -38,7 +38,8 @@ _FEMTOFARADS = {"f": 1.0, "p": 1e3, "n": 1e6}
 
 @dataclass(frozen=True)
 class Cell:
-    """Area in um2; ``function`` of the one output, ``inputs`` with their capacitances in fF."""
+    """Area in um2; ``function`` of the one output, ``inputs`` with their capacitances in fF;
+    ``clock_gate`` names the enable, clock and output pins of an integrated clock gate."""
 
     name: str
     area: float
@@ -46,6 +47,7 @@ class Cell:
     has_timing: bool
     function: str
     inputs: dict[str, float]
+    clock_gate: str | None
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Library:
 
     ``driving_cell`` drives every input and ``load`` fF hang on every output; both are None when
     the library has no timing. ``unused`` are names of cells that are kept from the mapper.
+    ``clock_gate`` is its smallest clock gate for rising edges, cell and pins, if it has one.
     """
 
     name: str
@@ -63,6 +66,7 @@ class Library:
     load: float | None
     unused: tuple[str, ...]
     flip_flops: frozenset[str]
+    clock_gate: str | None = None
 
     @property
     def has_timing(self) -> bool:
@@ -96,6 +100,9 @@ def load(source: Path, folder: Path) -> Library:
         load=load,
         unused=unused,
         flip_flops=frozenset(cell.name for cell in cells if cell.is_sequential),
+        clock_gate=min(
+            ((c.area, f"{c.name} {c.clock_gate}") for c in cells if c.clock_gate), default=(0, None)
+        )[1],
     )
 
 
@@ -131,7 +138,20 @@ def _cell(name: str, text: str, scale: float) -> Cell:
         has_timing=re.search(r"\btiming\s*\(", text) is not None,
         function=re.sub(r"[\s()]", "", functions[0]) if len(functions) == 1 else "",
         inputs=inputs,
+        clock_gate=_clock_gate(text),
     )
+
+
+def _clock_gate(text: str) -> str | None:
+    """Return ``enable:clock:output`` of a clock gate for rising edges without a test pin."""
+    if not re.search(r"clock_gating_integrated_cell\s*:\s*\"?latch_posedge\"?\s*;", text):
+        return None
+    pins = dict.fromkeys(("enable", "clock", "out"), "")
+    for pin, body in _groups(_PIN, text):
+        for role in pins:
+            if re.search(rf"clock_gate_{role}_pin\s*:\s*\"?true", body):
+                pins[role] = pin
+    return ":".join(pins.values()) if all(pins.values()) else None
 
 
 def _environment(name: str, cells: list[Cell]) -> tuple[str | None, float | None]:

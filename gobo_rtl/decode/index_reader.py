@@ -84,7 +84,8 @@ class IndexReader(wiring.Component):
         tile = Signal(TileLayout())
         start = Signal(init=1)
         first = Signal(init=1)
-        final = tile.group_count == 1
+        one_left = Signal(reset_less=True)  # tile_r.group_count is 1, known before the cycle
+        final = Mux(self.active, one_left, self.i_tile.payload.group_count == 1)
         begun = self.active | self.i_tile.valid
         transfer = o.valid & o.ready
         m.d.comb += [
@@ -93,13 +94,14 @@ class IndexReader(wiring.Component):
             self.starved.eq(self.active & unpacker.starved),
         ]
         with m.If(self.i_tile.valid & self.i_tile.ready):
-            m.d.sync += [self.active.eq(1), tile_r.eq(self.i_tile.payload)]
+            m.d.sync += [self.active.eq(1), tile_r.eq(self.i_tile.payload), one_left.eq(final)]
         with m.If(transfer):
             m.d.sync += [
                 self.active.eq(~final),
                 start.eq(final),
                 first.eq(final & unpacker.last),
                 tile_r.group_count.eq(tile.group_count - 1),
+                one_left.eq(tile.group_count == 2),
             ]
 
         # Group.
@@ -118,9 +120,9 @@ class IndexReader(wiring.Component):
         ]
         if several_widths(config):
             m.d.comb += o.payload.index_width.eq(self.index_width)
-        for n, width in enumerate(widths):
-            with m.If(self.index_width == width):
-                m.d.comb += unpacker.size.eq(n)
+            for n, width in enumerate(widths):
+                with m.If(self.index_width == width):
+                    m.d.comb += unpacker.size.eq(n)
         for n, plane in enumerate(o.payload.planes):
             used = self.index_width > n if n >= widths[0] else 1
             m.d.comb += plane.eq(Mux(used, unpacker.o.payload.word_select(n, config.lanes), 0))

@@ -37,7 +37,7 @@ class Merge(wiring.Component):
         The centroids of the layer whose first group is transferred on ``i``.
     index_crc16 : In, 16 bits
         In the cycle after a transfer on ``i``: the CRC-16 that its tile must have.
-    window, valid, next_gap : In
+    window, valid, next_gap, next_valid : In
         Records of :class:`OutlierReader`.
     take : Out, number
         Records that leave the window in this cycle.
@@ -75,6 +75,7 @@ class Merge(wiring.Component):
             "window": In(data.ArrayLayout(WindowLayout(config), count)),
             "valid": In(count),
             "next_gap": In(2),
+            "next_valid": In(1),
             "take": Out(range(count + 1)),
             "kill": In(3),
             "kill_colour": In(1),
@@ -104,23 +105,22 @@ class Merge(wiring.Component):
                 m.d.sync += codebook.eq(self.codebook)
 
         # Records that belong to the group: the next one when its gap is reached, and those that
-        # follow it by ``more``. Whether the gap is reached is known from a register: it was compared
+        # follow it by ``more``. Whether the next one does is known from a register: it was compared
         # in the cycle before, for the group held and for the one after.
         pending = Signal(reset_less=True)  # the tile has records that have not come
         partial = Signal()  # more of the group's records are to come
         since = Signal(config.gap_width, reset_less=True)  # groups from the last record's
-        match = Signal(reset_less=True)  # the next record's gap is since
-        stale = Signal(reset_less=True)  # it came after a wait and is not compared yet
+        first_due = Signal()  # the next record is of this group
+        unknown = Signal()  # whether it is cannot be told: it is not there, or not compared
         last_lane = Signal(config.lane_bits, reset_less=True)
         lane_counts = Signal(reset_less=True)  # the last record was no escape
         records = [entry.record for entry in self.window]
-        escape = [record.gap == config.gap_escape for record in records]
-        due: list[Value] = [pending & self.valid[0] & ~stale & (partial | match)]
+        escape = [entry.escape for entry in self.window]
+        due: list[Value] = [first_due]
         for n in range(1, count):
             due.append(due[n - 1] & records[n - 1].more & self.valid[n])
         ends = any_of([due[n] & self.window[n].end for n in range(count)])
         ends_last = any_of([due[n] & self.window[n].end & self.window[n].last for n in range(count)])
-        unknown = pending & (~self.valid[0] | stale)
         more = any_of([
             due[n] & records[n].more & (~due[n + 1] if n + 1 < count else 1) for n in range(count)
         ])
@@ -133,26 +133,39 @@ class Merge(wiring.Component):
             done.eq(step & ~more),
             self.take.eq(Mux(step, sum(due[1:], due[0]), 0)),
         ]
-        begin = load & i.payload.start
+        # A tile's first group comes next, or nothing does: recomputed until it is there.
+        begin = i.payload.start & (~self.busy | done)
         gap = records[0].gap
+        after_since = Mux(since.all(), since, since + 1)
+        next_since, next_partial, next_pending = Signal.like(since), Signal(), Signal()
+        match, stale = Signal(), Signal()
+        m.d.comb += [
+            next_partial.eq(Mux(step, more, partial)),
+            next_pending.eq(Mux(begin, ~i.payload.empty, pending & ~(step & ends))),
+            next_since.eq(Mux(begin, 0, Mux(first_due, Mux(step, done, since),
+                                            Mux(done, after_since, since)))),
+        ]  # fmt: skip
+        with m.If(begin):
+            m.d.comb += match.eq(self.next_gap[0])
+        with m.Elif(step & first_due):
+            m.d.comb += match.eq(more | Mux(done, self.next_gap[1], self.next_gap[0]))
+        with m.Elif(unknown & ~self.valid[0]):  # a record that comes after a wait
+            m.d.comb += [match.eq(partial | self.next_gap[0]), stale.eq(since != 0)]
+        with m.Elif(unknown | done):
+            m.d.comb += match.eq(gap == Mux(unknown, since, after_since))
+        with m.Else():
+            m.d.comb += match.eq(first_due)
+        m.d.sync += [
+            since.eq(next_since),
+            partial.eq(next_partial),
+            pending.eq(next_pending),
+            first_due.eq(next_pending & self.next_valid & ~stale & match),
+            unknown.eq(next_pending & (~self.next_valid | stale)),
+        ]
         with m.If(step):
-            m.d.sync += [partial.eq(more), since.eq(Mux(due[0], 0, since) + (done & ~since.all()))]
-            with m.If(ends):
-                m.d.sync += pending.eq(0)
             for n in range(count):
                 with m.If(due[n]):
                     m.d.sync += [last_lane.eq(records[n].lane), lane_counts.eq(~escape[n])]
-        with m.If(self.take != 0):
-            m.d.sync += match.eq(Mux(done, self.next_gap[1], self.next_gap[0]))
-        with m.Elif(self.valid[0]):
-            m.d.sync += match.eq(gap == since + done)
-        with m.Else():
-            m.d.sync += match.eq(self.next_gap[0])
-        m.d.sync += stale.eq(~self.valid[0] & (since != 0))
-        with m.If(begin):
-            m.d.sync += [
-                pending.eq(~i.payload.empty), since.eq(0), match.eq(self.next_gap[0]), stale.eq(0)
-            ]  # fmt: skip
         outliers_end = Signal(reset_less=True)
         with m.If(begin):
             m.d.sync += outliers_end.eq(i.payload.outliers_end)
@@ -168,17 +181,15 @@ class Merge(wiring.Component):
             outlier = Signal(name=f"outlier{lane}")
             index = Cat(plane[lane] for plane in group.planes)
             m.d.comb += outlier.eq(any_of(list(here)))
-            with m.If(step):
-                with m.Switch(Cat(index, outlier, partial)):
-                    with m.Case("-1" + "-" * config.index_width):
-                        m.d.sync += value.eq(
-                            one_hot(config.value_width, [
-                                (here[n], records[n].value) for n in range(count)
-                            ])
-                        )
-                    for n in range(bins):
-                        with m.Case(f"00{n:0{config.index_width}b}"):
-                            m.d.sync += value.eq(codebook[n])
+            centroid = Signal(config.value_width, name=f"centroid{lane}")
+            with m.Switch(index):
+                for n in range(bins):
+                    with m.Case(n):
+                        m.d.comb += centroid.eq(codebook[n])
+            with m.If(step & (outlier | ~partial)):
+                m.d.sync += value.eq(Mux(outlier, one_hot(config.value_width, [
+                    (here[n], records[n].value) for n in range(count)
+                ]), centroid))  # fmt: skip
 
         # Checks: what a step finds is held for a cycle and then condemns the transfer that it made.
         remainder = Signal(CRC_WIDTH, reset_less=True)
@@ -242,5 +253,6 @@ class Merge(wiring.Component):
         with m.Elif(free):
             m.d.sync += [valid.eq(done | killed), last.eq(finish | killed), error.eq(killed)]
         with m.If(self.stop | self.failing):
-            m.d.sync += [self.busy.eq(0), partial.eq(0)]
+            m.d.sync += self.busy.eq(0)
+            m.d.comb += next_partial.eq(0)
         return m

@@ -39,6 +39,8 @@ class OutlierReader(wiring.Component):
         Bit n: record n of the window is there. Bit n is set only if bit n - 1 is.
     take : In, number
         How many records leave the window in this cycle; at most those that are there.
+    next_valid : Out, 1
+        ``valid[0]`` of the next cycle.
     next_gap : Out, 2 bits
         Bit n: the record that will be first in the next cycle, if any, has gap n.
     error_code, error_colour : Out, 3 bits and 1
@@ -67,6 +69,7 @@ class OutlierReader(wiring.Component):
             "valid": Out(count),
             "take": In(range(count + 1)),
             "next_gap": Out(2),
+            "next_valid": Out(1),
             "error_code": Out(3),
             "error_colour": Out(1),
         })
@@ -87,28 +90,33 @@ class OutlierReader(wiring.Component):
         header = Signal(TileHeaderLayout())
         opened, left = Signal(), Signal.like(header.record_count, reset_less=True)
         remaining = Mux(opened, left, header.record_count)
-        tail = remaining <= count
+        left_is_tail = Signal(reset_less=True)  # left <= count, known before the cycle
+        tail = Mux(opened, left_is_tail, header.record_count <= count)
         empty = header.record_count == 0
         opening = o_tile.valid & o_tile.ready
-        colour, wrong = Signal(), Signal()
+        colour, wrong, bad_sum = Signal(), Signal(), Signal()
         transfer = unpacker.o.valid & unpacker.o.ready
         m.d.comb += [
             header.as_value().eq(i.payload.data[: TILE_HEADER.width]),
             unpacker.enable.eq(opened | (opening & ~empty)),
             unpacker.skip.eq(opening & empty),
             unpacker.final.eq(tail),
-            unpacker.size.eq(Mux(tail, remaining - 1, count - 1)),
-            o_tile.valid.eq(~opened & i.valid & ~wrong),
+            o_tile.valid.eq(~opened & i.valid & ~wrong & ~bad_sum),
             o_tile.payload.group_count.eq(header.group_count),
             o_tile.payload.index_crc16.eq(header.index_crc16),
             o_tile.payload.empty.eq(empty),
             o_tile.payload.last.eq(i.payload.last),
             o_tile.payload.colour.eq(~colour),
         ]
+        if count > 1:
+            m.d.comb += unpacker.size.eq(Mux(tail, remaining - 1, count - 1))
         with m.If(transfer):
-            m.d.sync += left.eq(remaining - count)
+            m.d.sync += [
+                left.eq(Mux(opened, left - count, header.record_count - count)),
+                left_is_tail.eq(remaining <= 2 * count),
+            ]
         with m.Elif(opening):
-            m.d.sync += left.eq(header.record_count)
+            m.d.sync += [left.eq(header.record_count), left_is_tail.eq(tail)]
         with m.If(transfer & tail):
             m.d.sync += opened.eq(0)
         with m.Elif(opening & ~empty):
@@ -127,6 +135,7 @@ class OutlierReader(wiring.Component):
         m.d.comb += [
             rest.eq(held - self.take),
             unpacker.o.ready.eq(rest < count),
+            self.next_valid.eq((rest != 0) | transfer),
             *(self.window[n].eq(entries[n]) for n in range(count)),
             *(self.valid[n].eq(held > n) for n in range(count)),
         ]
@@ -136,6 +145,7 @@ class OutlierReader(wiring.Component):
             entry = Signal(WindowLayout(config), name=f"arrival{n}")
             m.d.comb += [
                 entry.record.eq(RecordLayout(config)(unpacker.o.payload.word_select(n, width))),
+                entry.escape.eq(entry.record.gap == config.gap_escape),
                 entry.end.eq(tail & (remaining == n + 1)),
                 entry.last.eq(unpacker.last),
             ]
@@ -160,43 +170,44 @@ class OutlierReader(wiring.Component):
                         m.d.sync += entry.eq(arrivals[n - at])
 
         # Sum: over the records that entered the window in the cycle before, where they stand.
-        remainder = Signal(CRC_WIDTH, reset_less=True)
+        remainder = Signal(CRC_WIDTH, init=CRC16.initial)
         expected = Signal(CRC_WIDTH, reset_less=True)
         arrived = Signal(range(count + 1))
-        place = Signal(range(count), reset_less=True)
-        fresh, complete = Signal(reset_less=True), Signal()
+        complete = Signal()
         m.d.sync += [
             arrived.eq(Mux(transfer, arriving, 0)),
-            place.eq(rest),
             complete.eq((transfer & tail) | unpacker.skip),
         ]
         with m.If(opening):
             m.d.sync += expected.eq(header.outlier_crc16)
-        with m.If(~opened):
-            m.d.sync += fresh.eq(1)
-        with m.Elif(arrived != 0):
-            m.d.sync += fresh.eq(0)
-        before = Mux(fresh, CRC16.initial, remainder)
-        stood = Signal(count * width)
-        with m.Switch(place):
-            for at in range(count):
-                with m.Case(at):
-                    m.d.comb += stood.eq(Cat(entry.record for entry in entries[at : at + count]))
+        places = [Cat(entry.record for entry in entries[at : at + count]) for at in range(count)]
+        stood = places[0]
+        if count > 1:
+            place = Signal(range(count), reset_less=True)
+            m.d.sync += place.eq(rest)
+            stood = Signal(count * width)
+            with m.Switch(place):
+                for at, records in enumerate(places):
+                    with m.Case(at):
+                        m.d.comb += stood.eq(records)
         after = Signal(CRC_WIDTH)
         with m.Switch(arrived):
             for n in range(count + 1):
                 with m.Case(n):
-                    m.d.comb += after.eq(crc16_next(before, stood[: width * n]))
-        m.d.sync += remainder.eq(after)
+                    m.d.comb += after.eq(crc16_next(remainder, stood[: width * n]))
+        m.d.sync += remainder.eq(Mux(complete, CRC16.initial, after))
 
         # Error: the first is kept. A sum may be found wrong while the next tile is begun.
-        bad_sum = complete & (after != expected)
+        bad_sum_colour, other = Signal(), Signal(3)
+        with m.If(complete & ~bad_sum):
+            m.d.sync += [bad_sum.eq(after != expected), bad_sum_colour.eq(colour)]
         with m.If(~wrong):
-            m.d.sync += self.error_colour.eq(Mux(opening & ~complete, ~colour, colour))
-            with m.If(bad_sum):
-                m.d.sync += [wrong.eq(1), self.error_code.eq(ERRORS["outlier_crc"])]
-            with m.Elif(opened & unpacker.starved):
-                m.d.sync += [wrong.eq(1), self.error_code.eq(ERRORS["outlier_end"])]
+            with m.If(opened & unpacker.starved):
+                m.d.sync += [wrong.eq(1), other.eq(ERRORS["outlier_end"])]
             with m.Elif(opening & (header.group_count == 0)):
-                m.d.sync += [wrong.eq(1), self.error_code.eq(ERRORS["tile_header"])]
+                m.d.sync += [wrong.eq(1), other.eq(ERRORS["tile_header"])]
+        m.d.comb += [
+            self.error_code.eq(Mux(bad_sum, ERRORS["outlier_crc"], other)),
+            self.error_colour.eq(Mux(bad_sum, bad_sum_colour, colour)),
+        ]
         return m

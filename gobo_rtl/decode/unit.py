@@ -93,6 +93,7 @@ class DecodeUnit(wiring.Component):
             merge.window.eq(outliers.window),
             merge.valid.eq(outliers.valid),
             merge.next_gap.eq(outliers.next_gap),
+            merge.next_valid.eq(outliers.next_valid),
             outliers.take.eq(merge.take),
             merge.i.payload.eq(indexes.o.payload),
             merge.i.valid.eq(indexes.o.valid & ~failed),

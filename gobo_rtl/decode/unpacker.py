@@ -60,7 +60,8 @@ class Unpacker(wiring.Component):
     o : Out, stream of ``max(sizes)`` bits
         A chunk; above its size the bits mean nothing.
     size : In, number of a size
-        Position in ``sizes`` of the chunk to be given; constant while ``o.valid`` waits.
+        Position in ``sizes`` of the chunk to be given, if there are several; constant while
+        ``o.valid`` waits.
     final : In, 1
         This chunk is the section's last: the rest of its beat is dropped.
     skip : In, 1
@@ -94,7 +95,7 @@ class Unpacker(wiring.Component):
         super().__init__({
             "i": In(stream.Signature(data.StructLayout({"data": beat_width, "last": 1}))),
             "o": Out(stream.Signature(max(sizes))),
-            "size": In(range(len(sizes))),
+            **({"size": In(range(len(sizes)))} if len(sizes) > 1 else {}),
             "final": In(1),
             "skip": In(1),
             "enable": In(1),
@@ -145,7 +146,8 @@ class Unpacker(wiring.Component):
         }
         names = sorted({self.origin, *(place for place, _ in moves)})
         here = {p: Signal(init=p == self.origin, name=f"at_{p[0]}_{p[1]}") for p in names}
-        taking = {take: self.size == n for n, take in enumerate(self.takes)}
+        several = len(self.takes) > 1
+        taking = {take: self.size == n if several else 1 for n, take in enumerate(self.takes)}
         depth = max((after[0] for _, after in moves.values()), default=0)
         store = [Signal(word, name=f"store{n}", reset_less=True) for n in range(depth)]
         beat = [i.payload.data.word_select(n, word) for n in range(self.words)]
