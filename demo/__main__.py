@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 import signal
 import sys
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from demo import DemoError, steps
-from demo.show import Steps, result_table
+from demo.show import LEGEND, Steps, conclusion, layer_rows, layer_table, report
 from gobo_rtl.cli import describe
 from gobo_rtl.config import CONFIGS, named
 from quant.account import bits_per_weight, total_bound
@@ -56,6 +57,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--liberty", type=Path, metavar="FILE",
         help="cell library of the area (default: open SkyWater 130 nm areas)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--report", type=Path, metavar="FILE.md",
+        help="also write a page with the table and all it takes to repeat it",
     )  # fmt: skip
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("build/demo"), metavar="DIR",
@@ -157,33 +162,16 @@ def run(options: argparse.Namespace) -> bool:
     }
     with replacing(summary_path, force=True) as file:
         file.write((json.dumps(summary, indent=1) + "\n").encode())
+    rows = layer_rows(summaries, rtl.words, rtl.mismatches)
     show.say("")
-    show.console.print(result_table(summaries, rtl.words, rtl.mismatches))
-    show.say(_conclusion(summary))
+    show.console.print(layer_table(rows))
+    show.say("\n".join(("", *LEGEND, "", *conclusion(summary))))
     show.say(f"written: {summary_path}")
+    if options.report:
+        with replacing(options.report, force=True) as file:
+            file.write(report(options.command, summary, rows).encode())
+        show.say(f"written: {options.report}")
     return container_wrong == rtl_wrong == 0
-
-
-def _conclusion(of: dict[str, Any]) -> str:
-    """Return the figures of the summary in words."""
-    wrong, words = of["rtl_mismatches"], of["rtl_words_compared"]
-    good = wrong == of["container_mismatches"] == 0
-    lines = (
-        "",
-        "error: root mean square, over the deviation of the layer's weights",
-        "words, wrong: decoded by the Verilog and compared with the container's weights",
-        "",
-        f"size       {of['bits_per_weight']:.3f} bits a weight, all headers included (bound "
-        f"{of['bound_bits_per_weight']:.3f}): {of['ratio_fp32']:.2f} times smaller than FP32",
-        f"container  {of['weights']:,} weights compared, {of['container_mismatches']:,} mismatches",
-        f"Verilog    {words:,} words compared, {wrong:,} mismatches; "
-        f"{words / max(of['rtl_cycles'], 1):.2f} words a cycle",
-        f"area       {of['decoder_area_um2']:,.0f} um2 in {of['area_library']}",
-        f"sentences  cosine of embeddings, FP32 to 3 bits: {of['embedding_cosine_mean']:.4f} on "
-        f"average, {of['embedding_cosine_min']:.4f} at least",
-        f"{'all equal' if good else 'NOT EQUAL'}; {of['seconds']:.0f} s",
-    )
-    return "\n".join(lines)
 
 
 def _terminated(*_: object) -> None:
@@ -192,7 +180,9 @@ def _terminated(*_: object) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; return the exit status: 0, 1 (something differs), 2 (it could not be done)."""
-    options = _parser().parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    options = _parser().parse_args(words)
+    options.command = shlex.join(("python", "-m", "demo", *words))
     signal.signal(signal.SIGTERM, _terminated)
     try:
         return 0 if run(options) else 1

