@@ -1,9 +1,10 @@
 """Claims about a design, and a solver that proves or refutes them.
 
 A :class:`Claims` builds a circuit around a design: free inputs, what is assumed of them, and
-claims, each a bit that is to be 1 in every cycle.  Registers of the design hold anything in cycle 0,
-in which it is reset, so that what is proved holds for a chip that was just switched on; cycles from
-1 on are what is claimed.  The circuit goes through yosys to an and-inverter graph and to ABC:
+claims, each a bit that is to be 1 in every cycle.  Registers of the design hold anything in cycle
+0, in which it is reset, so that what is proved holds for a chip that was just switched on; the
+claims are about cycles from 1 on.  The circuit goes through yosys to an and-inverter graph, and
+to ABC:
 
 - :func:`prove`: PDR (IC3), which finds an inductive invariant itself: true in all cycles for ever;
 - :func:`bounded`: no counterexample in so many cycles;
@@ -14,13 +15,21 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass
-from operator import inv
 from pathlib import Path
 
 import pyosys
 from amaranth.back import rtlil
-from amaranth.hdl import Cat, ClockDomain, Const, Module, Mux, ResetInserter, Signal, Value
-from amaranth.hdl import ValueLike
+from amaranth.hdl import (
+    Cat,
+    ClockDomain,
+    Const,
+    Module,
+    Mux,
+    ResetInserter,
+    Signal,
+    Value,
+    ValueLike,
+)
 from amaranth.lib import stream, wiring
 
 __all__ = ["Claims", "Verdict", "bounded", "prove", "reach"]
@@ -133,8 +142,8 @@ class Claims:
         self.event(f"{name} waits and is taken", waiting & port.valid & port.ready)
 
     def build(self, folder: Path) -> None:
-        """Write the circuit into ``folder``, as ``claims.aig`` and ``events.aig``: their outputs are 1
-        when a claim is broken, or an event is seen, in a cycle up to which all assumptions held."""
+        """Write the circuit into ``folder``: the outputs of ``claims.aig`` and ``events.aig`` are 1
+        when a claim is broken, or an event seen, in a cycle up to which all assumptions held."""
         if self.is_built:
             return
         self.is_built = True
@@ -144,7 +153,8 @@ class Claims:
         m.d.comb += holds.eq(held & Cat(self._assumed).all())
         m.d.sync += held.eq(self.reset | holds)
         outputs = []
-        for kind, bits in (("claim", map(inv, self.claims.values())), ("event", self.events.values())):
+        broken = [~claim for claim in self.claims.values()]
+        for kind, bits in (("claim", broken), ("event", self.events.values())):
             for n, bit in enumerate(bits):
                 outputs.append(Signal(name=f"{kind}_{n:03}"))
                 m.d.comb += outputs[-1].eq(bit & holds & ~self.reset)

@@ -1,5 +1,7 @@
 """What is claimed of the unpacker: its chunks are the bits of the sections, in order."""
 
+from types import ModuleType
+
 from amaranth.hdl import Array, Mux, Signal, signed
 
 from gobo_rtl.decode import unpacker
@@ -11,7 +13,7 @@ __all__ = ["SECTIONS", "unpacker_claims"]
 SECTIONS: dict[str, tuple[int, tuple[int, ...], int, bool]] = {
     "groups of 8 bits": (64, (8,), 0, False),
     "groups of 12 bits": (64, (12,), 0, False),
-    "groups of 8, 12 or 16 bits": (64, (8, 12, 16), 0, False),
+    "groups of 8 or 12 bits": (64, (8, 12), 0, False),
     "groups of 48 bits": (64, (48,), 0, False),
     "groups wider than a beat": (64, (96,), 0, False),
     "records of 32 bits": (64, (32,), 64, True),
@@ -23,7 +25,11 @@ SECTIONS: dict[str, tuple[int, tuple[int, ...], int, bool]] = {
 
 
 def unpacker_claims(
-    beat_width: int, sizes: tuple[int, ...], start: int, tails: bool, source=unpacker
+    beat_width: int,
+    sizes: tuple[int, ...],
+    start: int,
+    tails: bool,
+    source: ModuleType = unpacker,
 ) -> Claims:
     """Return the claims.  A bit of any beat is watched from when the beat is at the input until a
     chunk brings it; ``ahead`` is the number of bits of the section that are still to come before.
@@ -90,16 +96,17 @@ def unpacker_claims(
         expected.eq(value),
         ahead_r.eq(Mux(give, ahead - size, ahead)),
     ]
-    claims.claim("a bit comes at its place", ~comes | (o.payload.bit_select(ahead[:reach.bit_length()], 1) == value))
+    brought = o.payload.bit_select(ahead[: reach.bit_length()], 1)
+    claims.claim("a bit comes at its place", ~comes | (brought == value))
 
     # Beats.
     last = Mux(stored >= size, ended, i.payload.last)
     enough = (stored >= size) | (i.valid & (stored + beat_width >= size))
-    given = o.valid & give
     claims.claim("a section ends with the beat of its last bit",
                  ~(give & dut.final) | ((rest >= 0) & (rest < beat_width)))
     claims.claim("nothing is given that has not come", ~o.valid | enough)
-    claims.claim("last is that of the section's last beat", ~(given & dut.final) | (dut.last == last))
+    claims.claim("last is that of the section's last beat",
+                 ~(give & dut.final) | (dut.last == last))
     claims.claim("starved when the beats end before the section",
                  dut.starved == (ended & (stored < size)))
     live = dut.enable & ~dut.starved
@@ -108,14 +115,15 @@ def unpacker_claims(
                  ~(live & i.valid & ~enough) | i.ready)
     claims.claim("a section without chunks takes one beat", ~dut.skip | (i.ready & ~give))
     claims.claim("nothing moves without enable", dut.enable | dut.skip | ~(o.valid | accept))
-    shown = Mux(size == top, o.payload, o.payload & ((1 << size) - 1)) if len(sizes) > 1 else o.payload
+    shown = o.payload & ((1 << size) - 1) if len(sizes) > 1 else o.payload
     before = claims.before(shown, "offered")
     claims.claim("o.valid stays", ~waits | o.valid)
     claims.claim("o.payload stays", ~waits | (shown == before))
 
     claims.event("a watched bit waits in the store", comes & watching & (stored > ahead))
     claims.event("a chunk is made of two beats", give & (stored > 0) & (stored < size))
-    claims.event("a section ends and the next one begins", claims.before(done & ~dut.skip, "ended_before") & give)
+    ended_before = claims.before(done & ~dut.skip, "ended_before")
+    claims.event("a section ends and the next one begins", ended_before & give)
     claims.event("a chunk waits", waits & give)
     claims.event("the beats end too early", dut.starved)
     return claims

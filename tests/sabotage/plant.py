@@ -4,12 +4,14 @@ import importlib.util
 import shutil
 import sys
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from types import ModuleType
 
 __all__ = ["ROOT", "Fault", "plant", "planted_package"]
 
 ROOT = Path(__file__).resolve().parents[2]
+_NUMBERS = count()
 
 
 @dataclass(frozen=True)
@@ -23,9 +25,9 @@ class Fault:
 
     def applied(self, text: str) -> str:
         """Return ``text`` of the file with the fault in it."""
-        if (count := text.count(self.old)) != 1:
+        if (times := text.count(self.old)) != 1:
             raise ValueError(
-                f"{self.name}: {self.file} has {count} times, not once, the text {self.old!r}: "
+                f"{self.name}: {self.file} has {times} times, not once, the text {self.old!r}: "
                 f"write the fault anew in tests/sabotage/faults.py"
             )
         return text.replace(self.old, self.new)
@@ -37,15 +39,16 @@ def plant(fault: Fault, tree: Path) -> None:
     file.write_text(fault.applied(file.read_text(encoding="utf-8")), encoding="utf-8")
 
 
-def planted_package(fault: Fault, folder: Path) -> str:
-    """Copy ``gobo_rtl`` with ``fault`` into ``folder`` and return the name to import it by.
+def planted_package(fault: Fault | None, folder: Path) -> str:
+    """Copy ``gobo_rtl`` into ``folder``, with ``fault`` if there is one; return its import name.
 
     All imports inside the package are relative, so the copy stands beside the original.
     """
-    name = "planted_" + "".join(c if c.isalnum() else "_" for c in fault.name)
+    name = f"planted_{next(_NUMBERS)}"
     path = folder / "gobo_rtl"
     shutil.copytree(ROOT / "gobo_rtl", path, ignore=shutil.ignore_patterns("__pycache__"))
-    plant(fault, folder)
+    if fault is not None:
+        plant(fault, folder)
     spec = importlib.util.spec_from_file_location(
         name, path / "__init__.py", submodule_search_locations=[str(path)]
     )
