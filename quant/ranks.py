@@ -1,33 +1,35 @@
 """Ranks and exact sums of the Gaussian group, as if it were sorted.
 
 The fit asks only for how many weights lie below a point and what they sum to.  So the group is
-not sorted: it is counted into narrow **buckets**, of linear width, with the sum of each.  A point
+not sorted: it is counted into narrow **buckets** of equal width, with the sum of each.  A point
 inside a bucket needs that bucket's weights; such a bucket is **opened**: its weights are fetched
-and sorted.  A fit touches a few hundred of 16384 buckets.  :class:`Sketch` runs the same
-questions on interpolated counts first, to learn which, so that one pass fetches them all.
+and sorted.  A fit touches a few hundred of 16384 buckets.  Interpolated counts
+(:meth:`Ranks.about`) foretell which, so that one pass fetches them all.
 
 Sums are exact.  A float32 weight is an integer in a small enough unit; numbers are split into
 **limbs** of 24 bits, and fewer than 2^29 of those add up in float64 without rounding.
+``docs/decisions/quantiser-ranks.md`` has the reasons and the alternatives.
 """
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "BLOCK", "BUCKETS", "MAX_WEIGHTS", "Blocks", "Floats", "Ranks", "Sketch", "limbs", "not_above",
+    "BLOCK", "BUCKETS", "MAX_WEIGHTS", "Blocks", "Floats", "Integers", "Points", "Ranks", "limbs",
+    "not_above",
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-Blocks = Callable[[], Iterator[NDArray[np.float32]]]
+Points = NDArray[np.float32]
+Blocks = Callable[[], Iterator[Points]]
 
 BLOCK = 1 << 16  # weights worked on at a time, which keeps them in the cache
 BUCKETS = 1 << 14  # counts and sums stay in the second-level cache
-MAX_WEIGHTS = 1 << 28  # half of what limbs and bucket sums can take
+MAX_WEIGHTS = 1 << 28  # half of what limbs can take
 _SLACK = 0.2  # of a bucket: how far the sketch of a large layer may be off; a small one's more
 
 
@@ -49,11 +51,22 @@ def limbs(numbers: Floats) -> Floats:
             return np.stack(rows)
 
 
-def not_above(points: Floats) -> NDArray[np.float32]:
+def _prefix(numbers: Floats) -> Floats:
+    """Return limbs (m, n + 1) of the sums of the first 0, 1, ... n ``numbers``."""
+    parts = limbs(numbers)
+    prefix = np.zeros((len(parts), numbers.size + 1))
+    np.cumsum(parts, axis=1, out=prefix[:, 1:])
+    return prefix
+
+
+def not_above(points: Floats) -> Points:
     """Return the largest float32 that is not above each of ``points``."""
     with np.errstate(over="ignore", under="ignore"):
         rounded = points.astype(np.float32)
-    return np.where(rounded > points, np.nextafter(rounded, np.float32(-np.inf)), rounded)
+    above = rounded > points
+    if above.any():
+        rounded[above] = np.nextafter(rounded[above], np.float32(-np.inf))
+    return rounded
 
 
 class Ranks:
@@ -70,149 +83,175 @@ class Ranks:
         Buckets, at least 8; tests take few.
     """
 
-    spare_rounds = 0
-
     def __init__(self, blocks: Blocks, low: float, high: float, buckets: int = BUCKETS) -> None:
         self._blocks, self._low, self._high = blocks, np.float32(low), np.float32(high)
         scale = min((buckets - 2) / max(high - low, 1e-45), float(np.finfo(np.float32).max))
         self._scale = np.float32(scale)
         self._base = np.float32(low * scale - 1.0)  # bucket 0 is for what is not above `low`
-        self._last = buckets - 1
-        counts = np.zeros(buckets, np.int64)
-        sums = np.zeros(buckets)
+        self._buckets = buckets
         # Work space of a pass: fresh arrays of this size would cost more than the arithmetic.
         self._scaled = np.empty(BLOCK, np.float32)
+        self._narrow = np.empty(BLOCK, np.int32)
         self._keys = np.empty(BLOCK, np.int64)
-        self._wide = np.empty(BLOCK)
-        for block, keys in self._pass():
-            counts += np.bincount(keys, minlength=buckets)
-            wide = self._wide[: block.size]
-            np.copyto(wide, block)
-            sums += np.bincount(keys, weights=wide, minlength=buckets)
-        self._counts, self._sums = counts, sums
-        # Float64 sums of a bucket are exact while its weights have one sign and like magnitude:
-        # `distance` buckets from zero, the largest is at most (distance + 2) / (distance - 2)
-        # times the smallest.  What is out of bounds is in the two first and the two last buckets.
-        distance = np.abs(np.arange(buckets) + float(self._base))
-        exact = counts * (distance + 2) < MAX_WEIGHTS * (distance - 2)
-        exact[[0, 1, -2, -1]] = False
-        self._shut = exact & (counts > 0)
-        self._elements = np.zeros(0, np.float32)
-        self._pending = ~exact & (counts > 0)
+        self._counts, self._sums, sound = self._count()
+        # What is not above `low` has at most its key, what is not below `high` at least that.
+        first, last = self.keys(np.array([low, high], np.float32))
+        sound[: first + 1] = sound[last:] = False
+        self.small = int(self._counts.sum()) <= 4 * buckets  # so it is opened whole
+        self._pending = ~sound | self.small
+        self._shut = ~self._pending & (self._counts > 0)
+        self._opened = np.zeros(0, np.float32)
 
-    def keys(self, points: NDArray[np.float32]) -> Integers:
+    def _count(self) -> tuple[Integers, Floats, NDArray[np.bool_]]:
+        """Return number and sum of the weights in each bucket, and whether they are exact.
+
+        One sum gives both.  To each weight an ``offset`` is added, a power of two beside which
+        those of a bucket are all but equal: so their sum tells how many they are.
+        """
+        magnitude = max(abs(float(self._low)), abs(float(self._high)))
+        offset = math.ldexp(1.0, math.frexp(magnitude)[1] + 6)
+        totals, wide = np.zeros(self._buckets), np.empty(BLOCK)
+        for block, keys in self._pass():
+            weights = wide[: block.size]
+            np.copyto(weights, block)
+            weights += offset
+            totals += np.bincount(keys, weights=weights, minlength=self._buckets)
+        places = np.arange(self._buckets) + float(self._base)  # of the buckets, from zero
+        width = 1 / float(self._scale)
+        counts = np.rint(totals / (offset + (places + 0.5) * width))
+        counts[[0, -1]] = totals[[0, -1]] = 0  # all but none of it in bounds
+        # Keys are rounded, so a weight is up to `width + magnitude * 2^-23` off the middle.
+        sound = counts * (width + magnitude * 2.0**-23) < offset / 4
+        # Totals are exact while they have at most 2^53 units, and the unit of a float32 is more
+        # than 2^-24 times its magnitude.
+        sound &= counts * offset <= 2.0**28 * (np.abs(places) - 2) * width
+        return counts.astype(np.int64), totals - counts * offset, sound
+
+    def keys(self, points: Points) -> Integers:
         """Return the bucket of each point (n,); a greater point never has a lesser bucket."""
-        keys = np.empty(points.shape, np.int64)
-        self._put_keys(points, np.empty_like(points), keys)
+        keys = np.empty(points.size, np.int64)
+        self._put_keys(points, np.empty_like(points), np.empty(points.size, np.int32), keys)
         return keys
 
     def _put_keys(
-        self, points: NDArray[np.float32], scaled: NDArray[np.float32], keys: Integers
+        self, points: Points, scaled: Points, narrow: NDArray[np.int32], keys: Integers
     ) -> None:
         with np.errstate(over="ignore", under="ignore"):
             np.multiply(points, self._scale, out=scaled)
         np.subtract(scaled, self._base, out=scaled)
-        np.clip(scaled, 0, self._last, out=scaled)
-        np.copyto(keys, scaled, casting="unsafe")
+        scaled.clip(0, self._buckets - 1, out=scaled)
+        np.copyto(narrow, scaled, casting="unsafe")  # in two steps: numpy has vector code for each
+        np.copyto(keys, narrow)
 
-    def _pass(self) -> Iterator[tuple[NDArray[np.float32], Integers]]:
+    def _pass(self) -> Iterator[tuple[Points, Integers]]:
         """Yield each block with its keys, which hold until the next block."""
         for block in self._blocks():
-            keys = self._keys[: block.size]
-            self._put_keys(block, self._scaled[: block.size], keys)
+            size = block.size
+            keys = self._keys[:size]
+            self._put_keys(block, self._scaled[:size], self._narrow[:size], keys)
             yield block, keys
 
     def sketch(self) -> "Sketch":
-        """Return the interpolated stand-in; its ``visited`` buckets are what to open."""
-        edges: Floats = (np.arange(self._last + 2, dtype=np.float64) + float(self._base)) / float(self._scale)
-        counts, sums = self._counts.copy(), self._sums.copy()
-        counts[[0, -1]], sums[[0, -1]] = 0, 0.0  # all but none out of bounds
-        return Sketch(edges, counts, sums)
+        """Return counts and sums to interpolate in, which need no pass."""
+        edges: Floats = np.arange(self._buckets + 1, dtype=np.float64) + float(self._base)
+        edges /= float(self._scale)
+        return Sketch(edges, self._counts, self._sums)
 
-    def open(self, wanted: NDArray[np.bool_]) -> None:
-        """Fetch and sort the weights of the ``wanted`` (buckets,) that are shut; one pass.
+    def open(self, keys: Integers) -> None:
+        """Fetch and sort the weights of the buckets ``keys`` that are shut; one pass.
 
-        To be called once before any question; questions open by themselves what is missing.
+        Questions open by themselves what is missing.
         """
-        fetch = (wanted & self._shut) | self._pending
+        fetch = self._pending.copy()
+        fetch[keys] |= self._shut[keys]
         self._shut &= ~fetch
-        self._pending = np.zeros_like(fetch)
-        found = [self._elements]
+        self._pending[:] = False
+        found = [self._opened]
         if fetch.any():
-            mask = np.empty(BLOCK, np.bool_)
-            for block, keys in self._pass():
-                taken = fetch.take(keys, out=mask[: block.size], mode="clip")
-                chosen = block.compress(taken)
+            for block, places in self._pass():
+                chosen = block[fetch.take(places, mode="clip")]
                 found.append(chosen[(chosen > self._low) & (chosen < self._high)])
-        self._elements = np.concatenate(found)
-        self._elements.sort()
-        # The group as a row of atoms: opened weights, and shut buckets under their mean.
+        self._opened = np.concatenate(found)
+        self._opened.sort()
+        self._below = np.zeros(self._buckets + 1, np.int64)  # weights in shut buckets below each
+        np.cumsum(np.where(self._shut, self._counts, 0), out=self._below[1:])
+        self._shut_sums = _prefix(np.where(self._shut, self._sums, 0.0))
+        self._opened_sums = _prefix(self._opened.astype(np.float64))
+
+    def open_near(self, points: Floats) -> None:
+        """Open the outermost buckets, those of ``points``, and any a point is near to."""
+        share = min(max(_SLACK, 100_000 / max(int(self._counts.sum()), 1)), 1.0)
+        slack = share / float(self._scale)
+        near = np.concatenate([points - slack, points, points + slack])
         shut = np.flatnonzero(self._shut)
-        means = self._sums[shut] / self._counts[shut]
-        at = np.searchsorted(self._elements, means)
-        elements = self._elements.astype(np.float64)
-        self._values = np.insert(elements, at, means)
-        counts = np.insert(np.ones(elements.size, np.int64), at, self._counts[shut])
-        self._ends = np.concatenate([[0], np.cumsum(counts)])
-        parts = limbs(np.insert(elements, at, self._sums[shut]))
-        self._prefix = np.zeros((len(parts), parts.shape[1] + 1))
-        np.cumsum(parts, axis=1, out=self._prefix[:, 1:])
+        self.open(np.concatenate([shut[:1], shut[-1:], self.keys(near.astype(np.float32))]))
 
     @property
     def count(self) -> int:
         """Weights in the group."""
-        return int(self._ends[-1])
+        return int(self._below[-1]) + self._opened.size
 
-    def ends(self) -> tuple[float, float]:
-        """Return the least and the greatest weight of the group."""
-        while self._shut[edge := self.keys(self._values[[0, -1]].astype(np.float32))].any():
-            self.open(np.isin(np.arange(self._last + 1), edge))
-        return float(self._values[0]), float(self._values[-1])
+    def _sums_to(self, keys: Integers, opened: Integers) -> Floats:
+        """Return parts of the sums of the shut buckets below ``keys`` and the least ``opened``."""
+        return np.concatenate([self._shut_sums[:, keys], self._opened_sums[:, opened]])
 
-    def below(self, points: NDArray[np.float32]) -> tuple[Integers, Floats]:
-        """Return the number of weights not above each point (n,), and limbs (m, n) of their sum."""
+    def below(self, points: Points) -> tuple[Integers, Floats]:
+        """Return the number of weights not above each point (n,), and parts (m, n) of their sum.
+
+        The parts add up to the sum exactly; ``m`` may differ from call to call.
+        """
         keys = self.keys(points)
         if self._shut[keys].any():
-            self.open(np.isin(np.arange(self._last + 1), keys))
-        atom = np.searchsorted(self._values, points, side="right")
-        return self._ends[atom], self._prefix[:, atom]
+            self.open(keys)
+        opened = np.searchsorted(self._opened, points, side="right")
+        return self._below[keys] + opened, self._sums_to(keys, opened)
 
     def first(self, ranks: Integers) -> Floats:
-        """Return limbs (m, n) of the sum of the least ``ranks`` (n,) weights."""
-        atom = np.searchsorted(self._ends, ranks)
-        inside = self._values[atom[self._ends[atom] != ranks] - 1]
-        if inside.size:
-            keys = self.keys(inside.astype(np.float32))
-            self.open(np.isin(np.arange(self._last + 1), keys))
+        """Return parts (m, n) of the sum of the least ``ranks`` (n,) weights."""
+        ends = self._below.copy()  # weights below each bucket
+        ends[1:] += np.cumsum(np.bincount(self.keys(self._opened), minlength=self._buckets))
+        keys = np.searchsorted(ends, ranks, side="right") - 1
+        inside = keys[ends[keys] < ranks]
+        if self._shut[inside].any():
+            self.open(inside)
             return self.first(ranks)
-        return self._prefix[:, atom]
+        return self._sums_to(keys, ranks - self._below[keys])
+
+    def around(self, points: Points) -> tuple[Points, Points]:
+        """Return the greatest weight not above each point (n,), and the least above it.
+
+        They are infinite where there is none.
+        """
+        edge = np.array([np.inf], np.float32)
+        padded = np.concatenate([-edge, self._opened, edge])
+        at = np.searchsorted(self._opened, points, side="right")
+        below, above = padded[at], padded[at + 1]
+        # There may be nearer ones in the nearest shut buckets.
+        shut = np.concatenate([[-1], np.flatnonzero(self._shut), [self._buckets]])
+        at = np.searchsorted(shut, self.keys(points))
+        lower, upper = shut[at - 1], shut[at]
+        nearer = [lower[lower > self.keys(below)], upper[upper < self.keys(above)]]
+        if nearer[0].size or nearer[1].size:
+            self.open(np.concatenate(nearer))
+            return self.around(points)
+        return below, above
 
 
 class Sketch:
-    """The questions of :class:`Ranks`, answered by interpolation; ``visited`` notes the buckets."""
-
-    spare_rounds = 1  # L1 may seem to turn a round too early
+    """About what :class:`Ranks` would answer, by interpolation in its buckets."""
 
     def __init__(self, edges: Floats, counts: Integers, sums: Floats) -> None:
         self._edges = edges
         self._ends = np.concatenate([[0], np.cumsum(counts)])
         self._sums = np.concatenate([[0.0], np.cumsum(sums)])
-        self.visited = np.zeros(counts.size, np.bool_)
-        self.count = int(self._ends[-1])
-        self._slack = min(max(_SLACK, 100_000 / max(self.count, 1)), 1.0)
+        self.count, self.total = float(self._ends[-1]), float(self._sums[-1])
+        self.width = float(edges[1] - edges[0])  # of a bucket
 
-    def ends(self) -> tuple[float, float]:
-        """Return the bounds of the group."""
-        return float(self._edges[0]), float(self._edges[-1])
-
-    def below(self, points: NDArray[Any]) -> tuple[Integers, Floats]:
-        """Return about what :meth:`Ranks.below` does."""
-        place = (points - self._edges[0]) / (self._edges[1] - self._edges[0])
-        for near in (place - self._slack, place, place + self._slack):
-            self.visited[np.clip(near, 0, self.visited.size - 1).astype(np.int64)] = True
+    def below(self, points: Floats) -> tuple[Floats, Floats]:
+        """Return the number of weights below each point (n,), and their sum."""
         ranks = np.interp(points, self._edges, self._ends)
-        return np.rint(ranks).astype(np.int64), np.interp(points, self._edges, self._sums)[None]
+        return ranks, np.interp(points, self._edges, self._sums)
 
-    def first(self, ranks: Integers) -> Floats:
-        """Return about what :meth:`Ranks.first` does."""
-        return self.below(np.interp(ranks, self._ends, self._edges))[1]
+    def at(self, ranks: Floats) -> Floats:
+        """Return the points below which there are ``ranks`` (n,) weights."""
+        return np.interp(ranks, self._ends, self._edges)

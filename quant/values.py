@@ -99,8 +99,9 @@ def on_grid(
     vanished = (numbers == 0) & (wanted != 0)
     met = (numbers[1:] == numbers[:-1]) & (wanted[1:] != wanted[:-1])
     for lost in np.flatnonzero(vanished | np.append(met, False))[:1]:
+        name = "no format" if value.name == "fp32" else "fp32"
         raise ValueError(
             f"centroid {centroids[lost]:g} is lost on the grid of {value.name}, whose least unit "
-            f"is 2^{unit_floor(value)}; fp32 holds it"
+            f"is 2^{unit_floor(value)}; {name} holds it"
         )
     return np.ldexp(numbers.astype(np.float64), unit).astype(np.float32), unit

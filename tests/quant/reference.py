@@ -104,8 +104,10 @@ def fitted(
         return mask, *fit(group, 2**bits, policy)
     if policy in ("linear", "minmax"):
         top = float(np.abs(group).max())
-        return mask, *fit(np.array([-top, top], np.float32), 2**bits, policy)
-    half, iterations = fit(np.abs(group), 2 ** (bits - 1), policy)
+        levels, iterations = fit(np.array([-top, top], np.float32), 2**bits, policy)
+        half = levels[2 ** (bits - 1) :]
+    else:
+        half, iterations = fit(np.abs(group), 2 ** (bits - 1), policy)
     return mask, np.concatenate([-half[::-1], half]), iterations
 
 
@@ -127,3 +129,19 @@ def expect_same(layer: Layer, weights: np.ndarray) -> None:
     decoded = decode(layer).reshape(-1)
     assert np.array_equal(decoded[~mask], layer.codebook[indexes])
     assert np.array_equal(decoded[mask], layer.outliers)
+    expect_errors(layer, flat, decoded)
+
+
+def expect_errors(layer: Layer, weights: np.ndarray, decoded: np.ndarray) -> None:
+    """Compare the layer's error figures with those of each weight; squares as far as they go."""
+    terms, squares, greatest = [], [], 0.0
+    for at in range(0, weights.size, CHUNK):
+        w, d = (x[at : at + CHUNK].astype(np.float64) for x in (weights, decoded))
+        sign = np.where(w > d, 1.0, -1.0)
+        terms += [sign * w, -sign * d]
+        squares.append(np.square(w - d))
+        greatest = max(greatest, float(np.abs(w - d).max()))
+    assert layer.l1 == math.fsum(x for part in terms for x in part.tolist())
+    assert layer.max_error == greatest
+    exact = math.fsum(x for part in squares for x in part.tolist())
+    assert abs(layer.squared_error - exact) <= 1e-14 * weights.size * layer.deviation**2

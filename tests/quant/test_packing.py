@@ -22,7 +22,7 @@ def test_nine_indexes_by_hand() -> None:
     assert packed.tolist() == [0b11_010_001, 0b0_101_100_0, 0b000_111_11, 0b101]
 
 
-@pytest.mark.parametrize("width", range(0, 32))
+@pytest.mark.parametrize("width", range(32))
 @pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 16, 1000])
 def test_packing_equals_one_big_integer_and_unpacks(width: int, count: int) -> None:
     numbers = np.random.default_rng(SEED).integers(0, 1 << width, count)
@@ -106,5 +106,5 @@ def test_positions_out_of_order_are_refused(positions: list[int]) -> None:
 def test_wrong_rice_codes_are_refused(
     gap_width: int, remainders: list[int], quotients: list[int], count: int
 ) -> None:
-    with pytest.raises(ValueError, match="bits|quotients"):
+    with pytest.raises(ValueError, match=r"bits|quotients"):
         rice_decode(gap_width, np.array(remainders, np.uint8), np.array(quotients, np.uint8), count)
