@@ -19,7 +19,7 @@ from .prover import bounded, reach
 TINY = CONFIGS["tiny"]
 SHORT = ShortEscape(**asdict(TINY))
 BEATS = {"index_beats": 2, "outlier_beats": 4, "codebooks": 2, "tiles": 2}
-CYCLES = 7
+CYCLES = 6
 CYCLES_WITH_SUMS = 5
 
 MERGE = "gobo_rtl/decode/merge.py"
