@@ -307,3 +307,17 @@ def test_ranks_equal_sorting(buckets: int) -> None:
     ranks = np.arange(0, ordered.size + 1, ordered.size // 7)
     for rank, terms in zip(ranks.tolist(), group.first(ranks).T.tolist(), strict=True):
         assert math.fsum(terms) == math.fsum(ordered[:rank].tolist())
+
+
+@pytest.mark.parametrize("value", [0.011, 0.03, 0.047])
+@pytest.mark.parametrize(
+    "crowd", [np.ones(40_000), np.linspace(0.9, 1.1, 40_000), np.linspace(1e-12, 1e-10, 300)]
+)
+def test_a_bucket_of_many_or_of_tiny_weights_is_exact(value: float, crowd: np.ndarray) -> None:
+    # Not asked for itself: its count and sum come from the total, or it had to be opened.
+    weights = np.concatenate([value * crowd, [-0.1, 0.1]]).astype(np.float32)
+    group = Ranks(lambda: iter([weights[:200], weights[200:]]), -0.11, 0.12, 64)
+    group.open(np.zeros(0, np.int64))
+    ranks, sums = group.below(np.array([0.09], np.float32))
+    assert ranks.tolist() == [crowd.size + 1]
+    assert math.fsum(sums[:, 0].tolist()) == math.fsum(weights[weights < 0.09].tolist())
