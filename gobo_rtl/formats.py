@@ -8,9 +8,24 @@ bit ``i`` of a memory beat is bit ``i`` of the file counted from the first byte 
 from dataclasses import dataclass
 
 __all__ = [
-    "CONTAINER_KEY", "CONTAINER_VERSION", "CRC16", "ERRORS", "Field", "IMAGE_HEADER", "IMAGE_VERSION",
-    "LAYER_DESCRIPTOR", "LAYER_RECORD", "LAYER_SUFFIX", "OUTLIER_RULES", "POLICIES", "Record",
-    "SOURCE_TYPES", "TILE_ENTRY", "TILE_HEADER", "VALUE_FORMATS", "ValueFormat",
+    "CONTAINER_KEY",
+    "CONTAINER_VERSION",
+    "CRC16",
+    "ERRORS",
+    "IMAGE_HEADER",
+    "IMAGE_VERSION",
+    "LAYER_DESCRIPTOR",
+    "LAYER_RECORD",
+    "LAYER_SUFFIX",
+    "OUTLIER_RULES",
+    "POLICIES",
+    "SOURCE_TYPES",
+    "TILE_ENTRY",
+    "TILE_HEADER",
+    "VALUE_FORMATS",
+    "Field",
+    "Record",
+    "ValueFormat",
 ]  # fmt: skip
 
 

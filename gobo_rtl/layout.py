@@ -64,8 +64,8 @@ class RecordLayout(data.StructLayout):
 
 
 class WindowLayout(data.StructLayout):
-    """A record, whether it is an escape, whether it is its tile's last (``end``), and then whether the tile ends the
-    layer (``last``)."""
+    """A record, whether it is an escape, whether it is its tile's last (``end``), and then whether
+    the tile ends the layer (``last``)."""
 
     def __init__(self, config: GoboConfig):
         super().__init__({"record": RecordLayout(config), "escape": 1, "end": 1, "last": 1})
@@ -73,7 +73,8 @@ class WindowLayout(data.StructLayout):
 
 class TileLayout(data.StructLayout):
     """What the index side needs of a tile: groups, their CRC-16, whether it has no records, and
-    then whether it ends the outlier stream of the layer; a ``colour`` other than its neighbours'."""
+    then whether it ends the outlier stream of the layer; a ``colour`` that its neighbours have
+    not."""
 
     def __init__(self) -> None:
         super().__init__({
@@ -82,8 +83,9 @@ class TileLayout(data.StructLayout):
 
 
 class GroupLayout(data.StructLayout):
-    """The index planes of a group (above the layer's index width they are 0) and its place: first of its layer, first and last of its tile,
-    and whether its tile ends the index stream of the layer (``end``, with ``last``)."""
+    """The index planes of a group (above the layer's index width they are 0) and its place: first
+    of its layer, first and last of its tile, and whether its tile ends the index stream of the
+    layer (``end``, with ``last``); then what the tile's header says."""
 
     def __init__(self, config: GoboConfig):
         planes = data.ArrayLayout(config.lanes, config.index_width)

@@ -4,7 +4,7 @@ Benches are coroutines of ``simulate``; they wait in loops over ``ctx.tick()``.
 """
 
 import warnings
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from amaranth.hdl import Value
@@ -67,10 +67,16 @@ async def _watch(ctx: Any, name: str, port: stream.Interface) -> None:
         waiting, offered = valid and not ready, payload
 
 
-def simulate(dut: wiring.Component, *benches: Bench, limit: int = 1_000_000) -> None:
+def simulate(
+    dut: wiring.Component,
+    *benches: Bench,
+    background: Sequence[Bench] = (),
+    limit: int = 1_000_000,
+) -> None:
     """Run ``benches`` on ``dut`` until all have ended; at most ``limit`` cycles.
 
-    Every output stream of ``dut`` is held to Amaranth's stream rules meanwhile.
+    Those in the ``background`` run beside them and need not end. Every output stream of ``dut`` is
+    held to Amaranth's stream rules meanwhile.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -93,6 +99,9 @@ def simulate(dut: wiring.Component, *benches: Bench, limit: int = 1_000_000) -> 
             left -= 1
 
         sim.add_testbench(run)
+
+    for bench in background:
+        sim.add_testbench(bench, background=True)
 
     async def guard(ctx: Any) -> None:
         for _ in range(limit):

@@ -120,7 +120,9 @@ class Merge(wiring.Component):
         for n in range(1, count):
             due.append(due[n - 1] & records[n - 1].more & self.valid[n])
         ends = any_of([due[n] & self.window[n].end for n in range(count)])
-        ends_last = any_of([due[n] & self.window[n].end & self.window[n].last for n in range(count)])
+        ends_last = any_of([
+            here & entry.end & entry.last for here, entry in zip(due, self.window, strict=True)
+        ])  # fmt: skip
         more = any_of([
             due[n] & records[n].more & (~due[n + 1] if n + 1 < count else 1) for n in range(count)
         ])
@@ -202,12 +204,13 @@ class Merge(wiring.Component):
         with m.If(done):
             m.d.sync += remainder.eq(after)
         follows = [partial, *(record.more for record in records[:-1])]
-        floors = [(last_lane, lane_counts), *((r.lane, ~e) for r, e in zip(records, escape))]
+        floors = [(last_lane, lane_counts)]
+        floors += [(record.lane, ~e) for record, e in zip(records[:-1], escape[:-1], strict=True)]
         disorder = any_of([
             here & ((after_more & ((record.gap != 0) | (counts & (record.lane <= lane))))
                     | (entry.end & record.more))
             for here, after_more, record, (lane, counts), entry
-            in zip(due, follows, records, floors, self.window)
+            in zip(due, follows, records, floors, self.window, strict=True)
         ])  # fmt: skip
         finish = done & group.last
         outliers_last = Mux(ends, ends_last, outliers_end)
@@ -253,6 +256,8 @@ class Merge(wiring.Component):
         with m.Elif(free):
             m.d.sync += [valid.eq(done | killed), last.eq(finish | killed), error.eq(killed)]
         with m.If(self.stop | self.failing):
-            m.d.sync += self.busy.eq(0)
+            m.d.sync += [
+                self.busy.eq(0), finish_r.eq(0), disorder_r.eq(0), left_over.eq(0), end_bad.eq(0)
+            ]  # fmt: skip
             m.d.comb += next_partial.eq(0)
         return m

@@ -51,8 +51,9 @@ class OutlierReader(wiring.Component):
     Timing
     ------
     Combinational from ``i`` to ``o_tile``. The first records enter the window in the cycle of
-    the header's transfer where a beat holds both; then ``outliers_per_cycle`` a cycle. The window always holds as many when the beats are
-    there: it is as deep as it takes to fill it by whole chunks.
+    the header's transfer where a beat holds both; then ``outliers_per_cycle`` a cycle. The window
+    always holds as many when the beats are there: it is as deep as it takes to fill it by whole
+    chunks.
 
     Numerics
     --------
@@ -153,11 +154,10 @@ class OutlierReader(wiring.Component):
         firsts = [entry.record.gap for entry in entries[: count + 1]]
         with m.If(rest == 0):
             m.d.comb += self.next_gap.eq(Cat(arrivals[0].record.gap == n for n in range(2)))
-        with m.Else():
-            with m.Switch(self.take):
-                for taken, gap in enumerate(firsts):
-                    with m.Case(taken):
-                        m.d.comb += self.next_gap.eq(Cat(gap == n for n in range(2)))
+        with m.Else(), m.Switch(self.take):
+            for taken, gap in enumerate(firsts):
+                with m.Case(taken):
+                    m.d.comb += self.next_gap.eq(Cat(gap == n for n in range(2)))
         for n, entry in enumerate(entries):
             with m.Switch(self.take):
                 for taken in range(1, count + 1):

@@ -49,11 +49,11 @@ class DecodeUnit(wiring.Component):
 
     Timing
     ------
-    The first group leaves 3 cycles after the first beats of both streams are at the inputs; then
-    a group a cycle while beats are there, across tiles and layers, with up to
+    The first group leaves 2 cycles after the cycle in which the first beats of both streams are
+    there; then a group a cycle while beats are there, across tiles and layers, with up to
     ``outliers_per_cycle`` outliers in each; a group with more takes a cycle for each as many.
-    At the border of two tiles of a 64-bit wide outlier stream the header takes a cycle of
-    that stream, which shows only when both of the groups beside it have outliers.
+    Where beats have 64 bits, a tile's header is a beat of its own: a tile with outliers starts a
+    cycle later when their first beat is needed at once.
 
     Numerics
     --------

@@ -23,6 +23,7 @@ from .tile import (
     INDEX_END,
     OUTLIER_CRC,
     OUTLIER_END,
+    RECORD_PLACE,
     Bytes,
     Flags,
     Header,
@@ -159,7 +160,7 @@ class Expected:
         if error_code == 0:
             if closes.any() or fails.any():
                 return f"{where} has last or error while it waits for beats"
-            if stop.codes:
+            if stop.codes and not len(stop.values):
                 return f"{where} is too long" if len(got) >= stop.transfers else None
             if len(got) > len(stop.values):
                 return f"{where} gave {len(got)} groups, {len(stop.values)} can be known"
@@ -290,6 +291,8 @@ def _unit_tile(
         values = values[:0]
     elif records_part.waits:
         values = values[: _groups_told(records)]
+    if not records_part.full and len(records.gap) and records.group[-1] == count - 1:
+        codes.add(RECORD_PLACE)  # the tile can end before it is seen that the rest does not come
     return values, Stop(layer, tile, frozenset(codes), not waits, count, values[: count - 1])
 
 

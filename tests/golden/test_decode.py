@@ -190,7 +190,7 @@ def with_sum(data: bytes) -> bytes:
         ({"outliers": with_sum(patched(OUTLIERS, 12, "0200"))}, {3, 4}),
         ({"outliers": with_sum(patched(OUTLIERS, 12, "1200"))}, {4}),
         ({"outliers": with_sum(patched(OUTLIERS, 12, "f8ff 0000"))}, {4}),
-        ({"outliers": patched(OUTLIERS, 2, "0300")}, {6}),
+        ({"outliers": patched(OUTLIERS, 2, "0300")}, {4, 6}),
         ({"outliers": patched(OUTLIERS, 2, "0100")}, {2}),
         ({"outliers": patched(OUTLIERS, 0, "0000")}, {7}),
         ({"indexes": INDEXES + INDEXES}, {5, 6}),
@@ -222,7 +222,8 @@ def test_unit_gives_what_is_settled_while_it_waits_for_records():
     # The first record, of group 0 and without more, settles group 0 and no other.
     outliers = patched(OUTLIERS[:8], 2, "0300") + OUTLIERS[8:]
     stop = decode_unit(TINY, [given_layer(outliers=outliers, ends=False)]).stop
-    assert stop is not None and not stop.certain and stop.codes == frozenset()
+    # The second is in the last group: a unit may end the tile there, with a record left over.
+    assert stop is not None and not stop.certain and stop.codes == {4}
     assert np.array_equal(stop.values, HAND[:1])
 
 

@@ -285,8 +285,7 @@ async def documented_latency_and_no_bubbles(dut: Any) -> None:
             bench.sources[late].pause = False
         await bench.settle()
         assert bench.mismatch(layers) is None, bench.mismatch(layers)
-        # What an edge samples is there from the edge before.
-        there = max(bench.watch.came[name] for name in ("index", "outlier")) - 1
+        there = max(bench.watch.came[name] for name in ("index", "outlier"))
         assert bench.watch.cycle[0] - there == int(told[1])
         due = [c for y in layers for c in cycles(config, y)]
         spent = 1 + bench.watch.cycle[-1] - bench.watch.cycle[0]
