@@ -119,7 +119,9 @@ def _script(top: str, library: Library) -> str:
     """Return the yosys script, for a folder that has design.v and library.lib."""
     unused = "".join(f" -dont_use {cell}" for cell in library.unused)
     constraints = " -constr abc.constr" if library.has_timing else ""
-    gates = f"clockgate -pos {library.clock_gate} -min_net_size {GATED}" if library.clock_gate else ""
+    gates = ""
+    if library.clock_gate:
+        gates = f"clockgate -pos {library.clock_gate} -min_net_size {GATED}"
     return f"""\
 read_liberty -lib -ignore_miss_func library.lib
 read_verilog design.v

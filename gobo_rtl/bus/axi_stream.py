@@ -33,7 +33,7 @@ class DecodeAxis(wiring.Component):
         Beats of the two streams; ``tlast`` with the last beat of a layer.
     m_axis_weight_* : Out
         ``tdata`` the weights, lane 0 lowest; ``tlast`` the tile's last group; ``tuser`` error.
-    error_code, clear
+    error_code, clear : Out, 3 bits; In, 1
         As of :class:`DecodeUnit`.
 
     Timing

@@ -1,6 +1,6 @@
+# amaranth: UnusedElaboratable=no
 """Layouts, configuration and the pieces of the decode unit."""
 
-# amaranth: UnusedElaboratable=no
 import numpy as np
 import pytest
 from amaranth.hdl import Const, Module

@@ -1,0 +1,65 @@
+# amaranth: UnusedElaboratable=no
+"""Every component says what STYLE.md asks for, and its Members are its ports."""
+
+import ast
+import inspect
+import re
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+from amaranth.lib import wiring
+
+from gobo_rtl.bus.axi_stream import DecodeAxis
+from gobo_rtl.config import CONFIGS
+from gobo_rtl.decode import DecodeUnit
+from gobo_rtl.decode.index_reader import IndexReader
+from gobo_rtl.decode.merge import Merge
+from gobo_rtl.decode.outlier_reader import OutlierReader
+from gobo_rtl.decode.unpacker import Unpacker
+
+SECTIONS = ["Paper", "Parameters", "Members", "Timing", "Numerics"]
+CONFIG = CONFIGS["rows"]  # has all optional ports
+COMPONENTS = [
+    Unpacker(64, (8, 16)),
+    *(kind(CONFIG) for kind in (DecodeAxis, DecodeUnit, IndexReader, Merge, OutlierReader)),
+]
+
+
+def sections(component: wiring.Component) -> dict[str, str]:
+    """Return the sections of a component's docstring, in their order."""
+    parts = re.split(r"^(\w+)\n-+\n", inspect.getdoc(type(component)) or "", flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def members(text: str) -> list[str]:
+    """Return the names, patterns among them, that a Members section explains."""
+    heads = re.findall(r"^(\S[^:\n]*) :", text, re.MULTILINE)
+    return [name for head in heads for name in re.split(r",\s*", head)]
+
+
+@pytest.mark.parametrize("component", COMPONENTS, ids=lambda c: type(c).__name__)
+def test_the_five_sections_are_there_in_order(component: wiring.Component) -> None:
+    found = sections(component)
+    assert list(found) == SECTIONS
+    assert all(text.strip() for text in found.values())
+
+
+@pytest.mark.parametrize("component", COMPONENTS, ids=lambda c: type(c).__name__)
+def test_members_are_the_ports(component: wiring.Component) -> None:
+    told, ports = members(sections(component)["Members"]), set(component.signature.members)
+    untold = {port for port in ports if not any(fnmatchcase(port, name) for name in told)}
+    assert not untold, f"not explained: {sorted(untold)}"
+    gone = [name for name in told if not any(fnmatchcase(port, name) for port in ports)]
+    assert not gone, f"no such ports: {gone}"
+
+
+def test_no_component_is_left_out() -> None:
+    found = {
+        node.name
+        for path in Path("gobo_rtl").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+        and any(ast.unparse(base).endswith("Component") for base in node.bases)
+    }
+    assert found == {type(component).__name__ for component in COMPONENTS}
