@@ -42,14 +42,15 @@ def unpacker_claims(
     m, i, o, top = claims.m, dut.i, dut.o, max(sizes)
     claims.drive(i, "i")
     take = claims.free(1, "take")
+    chosen = dut.size if len(sizes) > 1 else Signal()
     m.d.comb += [
         o.ready.eq(take),
-        dut.size.eq(claims.free(len(dut.size), "size_in") if len(sizes) > 1 else 0),
+        chosen.eq(claims.free(len(chosen), "size_in")),
         dut.final.eq(claims.free(1, "final_in")),
         dut.skip.eq(claims.free(1, "skip_in")),
         dut.enable.eq(claims.free(1, "enable_in")),
     ]
-    size = Array(sizes)[dut.size] if len(sizes) > 1 else sizes[0]
+    size = Array(sizes)[chosen] if len(sizes) > 1 else sizes[0]
     accept, give = i.valid & i.ready, o.valid & o.ready
 
     # The section as the page has it: bits follow each other, beat after beat.
@@ -70,12 +71,12 @@ def unpacker_claims(
 
     # What the parent promises.
     waits = claims.before(o.valid & ~o.ready & ~claims.reset, "waits")
-    claims.assume((dut.size < len(sizes)) if len(sizes) > 1 else 1)
+    claims.assume(chosen < len(sizes))
     claims.assume(~dut.skip | (untouched & i.valid & ~dut.enable))
     claims.assume(~waits | dut.enable)
-    same_size = dut.size == claims.before(dut.size, "size_before")
+    same_size = chosen == claims.before(chosen, "size_before")
     if tails:
-        claims.assume(dut.final | (dut.size == len(sizes) - 1))
+        claims.assume(dut.final | (chosen == len(sizes) - 1))
         claims.assume(untouched | claims.before(give, "given_before") | same_size)
         claims.assume(~waits | same_size)
     else:
