@@ -246,6 +246,8 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path, number, jobs):
     process = subprocess.Popen(
         run("quantize", str(folder), "-o", str(out), "--include", "*", "--jobs", jobs),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # A shell in the background has its children ignore SIGINT, and these would theirs.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     until = time.monotonic() + 60
     while not list(tmp_path.glob(".x.*.part")) and time.monotonic() < until:
