@@ -50,7 +50,7 @@ lint: verilog  ## ruff, mypy, and Verilator's lint of the emitted Verilog
 	@$(RUN) tools.lint build/verilog/*.v
 
 bench: .venv-bench  ## the quantiser's speed and memory beside other clusterings
-	@$(RUN) bench.bench_quant
+	@$(RUN) bench
 
 proof: .venv  ## the solver's proofs: nothing lost, doubled or changed under any stalling
 	@$(RUN) pytest -v tests/formal
