@@ -5,9 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from sim.model.bert import read_weights
 from sim.model.fetch import locate
+
+# A slow or busy machine is no fault of a test.
+settings.register_profile("unhurried", settings.get_profile(settings.get_current_profile_name()),
+                          deadline=None)  # fmt: skip
+settings.load_profile("unhurried")
 
 # What GOBO quantises: the encoder's FC matrices, the pooler's and the word embeddings.
 QUANTISED = re.compile(
