@@ -60,7 +60,7 @@ def test_a_python_that_does_not_run_is_passed_over(path: Path) -> None:
 
 
 def test_a_python_without_a_shared_library_comes_after_one_that_apt_can_mend(path: Path) -> None:
-    python(path, "python3", [3, 11], shared=False, base="/home/me/.pyenv/versions/3.11")
+    python(path, "python3", [3, 11], shared=False, base="/nowhere/versions/3.11")
     python(path, "python3.12", [3, 12], venv=False)
     chosen = bootstrap.choose_python()
     assert chosen.missing == ["python3.12-venv"]
