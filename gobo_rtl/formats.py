@@ -8,21 +8,30 @@ bit ``i`` of a memory beat is bit ``i`` of the file counted from the first byte 
 from dataclasses import dataclass
 
 __all__ = [
+    "ACT_FORMATS",
+    "ARRAY_ERRORS",
+    "COMPLETION",
     "CONTAINER_KEY",
     "CONTAINER_VERSION",
     "CRC16",
     "ERRORS",
     "IMAGE_HEADER",
     "IMAGE_VERSION",
+    "JOB",
+    "JOB_FLAGS",
+    "JOB_SLOT",
     "LAYER_DESCRIPTOR",
+    "LAYER_FLAGS",
     "LAYER_RECORD",
     "LAYER_SUFFIX",
     "OUTLIER_RULES",
     "POLICIES",
+    "RESULT_FORMATS",
     "SOURCE_TYPES",
     "TILE_ENTRY",
     "TILE_HEADER",
     "VALUE_FORMATS",
+    "ActFormat",
     "Field",
     "Record",
     "ValueFormat",
@@ -48,6 +57,31 @@ VALUE_FORMATS: dict[str, ValueFormat] = {
     "fp16": ValueFormat("fp16", 0, 5, 10),
     "bf16": ValueFormat("bf16", 1, 8, 7),
     "fp32": ValueFormat("fp32", 2, 8, 23),
+}
+
+RESULT_FORMATS: tuple[str, ...] = ("fp16", "fp32")
+
+
+@dataclass(frozen=True)
+class ActFormat:
+    """An activation in memory: an IEEE 754 number, or a two's complement integer."""
+
+    name: str
+    code: int
+    width: int
+    exponent_width: int  # 0 for an integer
+
+    @property
+    def integer(self) -> bool:
+        """Whether it is an integer."""
+        return self.exponent_width == 0
+
+
+ACT_FORMATS: dict[str, ActFormat] = {
+    "fp16": ActFormat("fp16", 0, 16, 5),
+    "fp32": ActFormat("fp32", 1, 32, 8),
+    "int8": ActFormat("int8", 2, 8, 0),
+    "int16": ActFormat("int16", 3, 16, 0),
 }
 
 # Codes of the byte fields ``policy``, ``outlier_rule`` and ``source_type``.
@@ -165,9 +199,16 @@ LAYER_DESCRIPTOR = _record(
     ("index_bytes", 48, 8, "unsigned"),
     ("outlier_offset", 56, 8, "unsigned"),
     ("outlier_bytes", 64, 8, "unsigned"),
+    ("bias_offset", 72, 8, "unsigned"),  # 0: no biases
+    ("bias_bytes", 80, 8, "unsigned"),
+    ("weight_sum", 88, 4, "unsigned"),  # the largest of the rows', in units; 0 off the grid
+    ("flags", 92, 1, "unsigned"),  # LAYER_FLAGS
     ("payload_crc32", 120, 4, "unsigned"),
     ("crc32", 124, 4, "unsigned"),
 )  # fmt: skip
+
+# Bits of ``flags`` in a layer descriptor.
+LAYER_FLAGS: dict[str, int] = {"symmetric": 0, "grid": 1}
 
 TILE_ENTRY = _record(
     "tile entry", 16, b"",
@@ -208,4 +249,50 @@ ERRORS: dict[str, int] = {
     "index_end": 5,
     "outlier_end": 6,
     "tile_header": 7,
+}
+
+# -- jobs of the accelerator, docs/accelerator.md section 5 -----------------------------------
+
+JOB_SLOT = 128
+"""Bytes from one job to the next in the queue: the job, and at 64 its completion."""
+
+JOB = _record(
+    "job", 64, b"GOBJ",
+    ("magic", 0, 4, "bytes"),
+    ("flags", 4, 1, "unsigned"),  # JOB_FLAGS
+    ("act_format", 5, 1, "unsigned"),
+    ("result_format", 6, 1, "unsigned"),  # code of VALUE_FORMATS
+    ("tag", 8, 4, "unsigned"),
+    ("tokens", 12, 4, "unsigned"),
+    ("image_address", 16, 8, "unsigned"),
+    ("layer_offset", 24, 4, "unsigned"),
+    ("block_tiles", 28, 2, "unsigned"),
+    ("act_exponent", 30, 2, "signed"),
+    ("act_address", 32, 8, "unsigned"),
+    ("act_stride", 40, 4, "unsigned"),
+    ("result_stride", 44, 4, "unsigned"),
+    ("result_address", 48, 8, "unsigned"),
+)  # fmt: skip
+
+# Bits of ``flags`` in a job.
+JOB_FLAGS: dict[str, int] = {"interrupt": 0, "fence": 1, "resident": 2}
+
+COMPLETION = _record(
+    "completion", 16, b"GOBC",
+    ("magic", 0, 4, "bytes"),
+    ("tag", 4, 4, "unsigned"),
+    ("cycles", 8, 6, "unsigned"),
+    ("error", 14, 1, "unsigned"),  # ARRAY_ERRORS
+)  # fmt: skip
+
+# Codes of the accelerator's errors: the decode unit's, then its own.
+ARRAY_ERRORS: dict[str, int] = {
+    **ERRORS,
+    "job": 8,
+    "layer": 9,
+    "layer_crc": 10,
+    "codebook": 11,
+    "too_large": 12,
+    "read": 13,
+    "write": 14,
 }
