@@ -7,9 +7,10 @@ from .array_config import ArrayConfig
 from .formats import ACT_FORMATS
 
 __all__ = [
-    "ActBeatLayout", "ActPassLayout", "ActStepLayout", "CommandLayout", "IndexWordLayout", "LayerLayout", "OutlierEntryLayout",
-    "OutlierWordLayout", "PassLayout", "ReplayLayout", "ResultBeatLayout", "ResultPassLayout",
-    "ScaleLayout", "StepLayout", "SumsLayout", "WeightStepLayout",
+    "ActBeatLayout", "ActPassLayout", "ActStepLayout", "CommandLayout", "IndexWordLayout",
+    "LayerLayout", "OutlierEntryLayout", "OutlierWordLayout", "PassLayout", "ReplayLayout",
+    "ResultBeatLayout", "ResultPassLayout", "ScaleLayout", "StepLayout", "SumsLayout",
+    "WeightStepLayout",
 ]  # fmt: skip
 
 EXPONENT = 12  # bits of any power of two that an address, a unit or a sum has, sign included
@@ -75,8 +76,8 @@ class PassLayout(data.StructLayout):
 
 class ResultPassLayout(data.StructLayout):
     """Where a pass's sums go: ``strip`` and ``tile``, how many of the array's rows and columns are
-    in the matrix, whether it is the first of its strip in a row of passes (``new_strip``: its biases
-    come next, when the layer has any), and whether it is the last of its layer."""
+    in the matrix, whether it is the first of its strip in a row of passes (``new_strip``: its
+    biases come next, when the layer has any), and whether it is the last of its layer."""
 
     def __init__(self, config: ArrayConfig):
         super().__init__({
