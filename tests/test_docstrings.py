@@ -13,16 +13,20 @@ from amaranth.lib import wiring
 from gobo_rtl.bus.axi_stream import DecodeAxis
 from gobo_rtl.config import CONFIGS
 from gobo_rtl.decode import DecodeUnit
+from gobo_rtl.decode.checks import Checks
 from gobo_rtl.decode.index_reader import IndexReader
+from gobo_rtl.decode.lanes import Lanes
 from gobo_rtl.decode.merge import Merge
 from gobo_rtl.decode.outlier_reader import OutlierReader
+from gobo_rtl.decode.schedule import Schedule
 from gobo_rtl.decode.unpacker import Unpacker
 
 SECTIONS = ["Paper", "Parameters", "Members", "Timing", "Numerics"]
 CONFIG = CONFIGS["rows"]  # has all optional ports
 COMPONENTS = [
     Unpacker(64, (8, 16)),
-    *(kind(CONFIG) for kind in (DecodeAxis, DecodeUnit, IndexReader, Merge, OutlierReader)),
+    *(kind(CONFIG) for kind in (DecodeAxis, DecodeUnit, IndexReader, OutlierReader)),
+    *(kind(CONFIG) for kind in (Merge, Schedule, Lanes, Checks)),
 ]
 
 

@@ -98,7 +98,7 @@ def decoding_claims(
     ``source``, a copy of ``gobo_rtl.decode``, is changed for that.
     """
     sum_of = simple_sum if sums else no_sum
-    for user in ("merge", "outlier_reader"):
+    for user in ("checks", "outlier_reader"):
         sys.modules[f"{source.__name__}.{user}"].crc16_next = sum_of
     dut = source.DecodeUnit(config)
     claims = Claims(dut)

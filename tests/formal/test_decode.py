@@ -22,15 +22,17 @@ BEATS = {"index_beats": 2, "outlier_beats": 4, "codebooks": 2, "tiles": 2}
 CYCLES = 6
 CYCLES_WITH_SUMS = 5
 
+CHECKS = "gobo_rtl/decode/checks.py"
+LANES = "gobo_rtl/decode/lanes.py"
 MERGE = "gobo_rtl/decode/merge.py"
 FAULTS = (
-    Fault("an outlier in the last lane is dropped", MERGE, "outlier.eq(any_of(list(here)))",
+    Fault("an outlier in the last lane is dropped", LANES, "outlier.eq(any_of(list(here)))",
           "outlier.eq(any_of(list(here)) if lane + 1 < config.lanes else 0)"),
-    Fault("two centroids are swapped", MERGE, "centroid.eq(codebook[n])",
-          "centroid.eq(codebook[n ^ 1 if n < 2 else n])"),
-    Fault("the last group of a tile is not marked", MERGE, "last.eq(finish | killed)",
-          "last.eq(killed)"),
-    Fault("a lane twice in a group is let through", MERGE, "disorder_r.eq(step & disorder)",
+    Fault("two centroids are swapped", LANES, "centroid.eq(self.codebook[n])",
+          "centroid.eq(self.codebook[n ^ 1 if n < 2 else n])"),
+    Fault("the last group of a tile is not marked", MERGE,
+          "last.eq((done & group.last) | killed)", "last.eq(killed)"),
+    Fault("a lane twice in a group is let through", CHECKS, "disorder_r.eq(step & disorder)",
           "disorder_r.eq(0)"),
 )  # fmt: skip
 

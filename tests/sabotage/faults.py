@@ -14,7 +14,10 @@ BENCHES: dict[str, tuple[str, ...]] = {
     "sim/golden/": ("tests/golden",),
 }
 
+CHECKS = "gobo_rtl/decode/checks.py"
+LANES = "gobo_rtl/decode/lanes.py"
 MERGE = "gobo_rtl/decode/merge.py"
+SCHEDULE = "gobo_rtl/decode/schedule.py"
 INDEXES = "gobo_rtl/decode/index_reader.py"
 OUTLIERS = "gobo_rtl/decode/outlier_reader.py"
 UNPACKER = "gobo_rtl/decode/unpacker.py"
@@ -23,27 +26,31 @@ TILE = "sim/golden/tile.py"
 CRC = "sim/golden/crc.py"
 
 FAULTS: tuple[Fault, ...] = (
-    Fault("an outlier in the last lane is dropped", MERGE,
+    Fault("an outlier in the last lane is dropped", LANES,
           "outlier.eq(any_of(list(here)))",
           "outlier.eq(any_of(list(here)) if lane + 1 < config.lanes else 0)"),
-    Fault("an outlier goes to the lane above", MERGE,
+    Fault("an outlier goes to the lane above", LANES,
           "(records[n].lane == lane)", "(records[n].lane + 1 == lane)"),
-    Fault("two centroids are swapped", MERGE,
-          "centroid.eq(codebook[n])", "centroid.eq(codebook[n ^ 1 if n < 2 else n])"),
+    Fault("two centroids are swapped", LANES,
+          "centroid.eq(self.codebook[n])", "centroid.eq(self.codebook[n ^ 1 if n < 2 else n])"),
     Fault("the codebook of the next layer is not taken", MERGE,
           "with m.If(i.payload.first):", "with m.If(i.payload.first & ~group.end):"),
     Fault("the last group of a tile is not marked", MERGE,
-          "last.eq(finish | killed)", "last.eq(killed)"),
-    Fault("an escape is taken for an outlier", MERGE,
+          "last.eq((done & group.last) | killed)", "last.eq(killed)"),
+    Fault("an escape is taken for an outlier", LANES,
           "due[n] & ~escape[n] & (", "due[n] & ("),
-    Fault("the CRC of the groups is not compared", MERGE,
+    Fault("the CRC of the groups is not compared", CHECKS,
           "sum_bad.eq(after != self.index_crc16)", "sum_bad.eq(0)"),
-    Fault("a lane twice in a group is let through", MERGE,
+    Fault("a lane twice in a group is let through", CHECKS,
           "disorder_r.eq(step & disorder)", "disorder_r.eq(0)"),
-    Fault("records left over are let through", MERGE,
-          "left_over.eq(finish & pending & ~ends)", "left_over.eq(0)"),
+    Fault("records left over are let through", CHECKS,
+          "left_over.eq(finish & self.left)", "left_over.eq(0)"),
     Fault("a group is overwritten while the output waits", MERGE,
           "free = ~valid | o.ready", "free = ~valid | o.ready | self.i.valid"),
+    Fault("a record is taken a group too late", SCHEDULE,
+          "Mux(unknown, since, after_since)", "since"),
+    Fault("groups since the last record are not counted", SCHEDULE,
+          "Mux(done, after_since, since)", "since"),
     Fault("valid falls while it waits", MERGE,
           "o.valid.eq(valid | bad)", "o.valid.eq((valid & i.valid) | bad)"),
     Fault("a tile has a group too few", INDEXES,
