@@ -112,8 +112,10 @@ class OutlierWordLayout(data.StructLayout):
 
 
 class WeightStepLayout(data.StructLayout):
-    """A cycle of a step on the weights' side: indexes (``plain``: rows without an entry take
-    theirs; clear in the further cycles of a step), entries, and whether the step is done."""
+    """A cycle of a step on the weights' side: indexes, entries, and whether the step is ``done``.
+
+    ``plain`` is set with ``done`` only: the rows that had no entry in this or an earlier cycle of
+    the step take the centroid of their index then. The cycles before carry entries alone."""
 
     def __init__(self, config: ArrayConfig):
         planes = data.ArrayLayout(config.rows, config.index_width)
@@ -161,7 +163,7 @@ class StepLayout(data.StructLayout):
         super().__init__({
             "planes": weight["planes"].shape, "plain": 1, "entries": weight["entries"].shape,
             "values": act["values"].shape, "scales": act["scales"].shape,
-            "first": 1, "last": 1,
+            "first": 1, "last": 1, "index_width": 3,
             "codebook": data.ArrayLayout(signed(config.grid_width), config.bins),
             "unit": signed(EXPONENT), "act_exponent": signed(EXPONENT),
         })  # fmt: skip
