@@ -4,15 +4,16 @@ from amaranth.hdl import signed
 from amaranth.lib import data
 
 from .array_config import ArrayConfig
-from .formats import ACT_FORMATS
+from .formats import ACT_FORMATS, ARRAY_ERRORS, COMPLETION
 
 __all__ = [
-    "ActBeatLayout", "ActPassLayout", "ActStepLayout", "CommandLayout", "IndexWordLayout",
-    "LayerLayout", "OutlierEntryLayout", "OutlierWordLayout", "PassLayout", "ReplayLayout",
+    "ActBeatLayout", "ActPassLayout", "ActStepLayout", "CommandLayout", "CompletionLayout",
+    "IndexWordLayout", "LayerLayout", "OutlierEntryLayout", "OutlierWordLayout", "PassLayout", "ReplayLayout",
     "ResultBeatLayout", "ResultPassLayout", "ScaleLayout", "StepLayout", "SumsLayout",
     "WeightStepLayout",
 ]  # fmt: skip
 
+CYCLES = COMPLETION.field("cycles").width
 EXPONENT = 12  # bits of any power of two that an address, a unit or a sum has, sign included
 
 
@@ -21,7 +22,8 @@ class LayerLayout(data.StructLayout):
 
     ``rows``, ``inputs`` (columns of the matrix) and ``tokens`` are counts; ``strips`` and ``tiles``
     are those of rows and tokens in the array's sizes, rounded up; ``block`` is how many token tiles
-    are held at once.  Addresses are of bytes, strides in bytes.
+    are held at once.  Addresses are of bytes, strides in bytes.  ``slot`` is the address of the job,
+    ``start`` the cycle of its fetch.
     """
 
     def __init__(self, config: ArrayConfig):
@@ -36,7 +38,17 @@ class LayerLayout(data.StructLayout):
             "bias_address": address, "has_bias": 1,
             "act_address": address, "act_stride": 32,
             "result_address": address, "result_stride": 32,
-            "fence": 1, "resident": 1, "interrupt": 1, "tag": 32,
+            "fence": 1, "resident": 1, "interrupt": 1, "tag": 32, "slot": address, "start": CYCLES,
+        })  # fmt: skip
+
+
+class CompletionLayout(data.StructLayout):
+    """How a job ended: where and when it began, and its error, 0 for none."""
+
+    def __init__(self, config: ArrayConfig):
+        super().__init__({
+            "slot": config.address_width, "tag": 32, "start": CYCLES,
+            "error": range(max(ARRAY_ERRORS.values()) + 1),
         })  # fmt: skip
 
 
