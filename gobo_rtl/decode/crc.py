@@ -1,4 +1,4 @@
-"""A CRC-16 over several bits a cycle, as a network of two-input XORs.
+"""A CRC over several bits a cycle, as a network of two-input XORs.
 
 The remainder after n bits is linear in the remainder before and the bits, so each of its bits is
 the XOR of a set of inputs.  The sets overlap: the pair of terms that most of them share is made
@@ -12,21 +12,24 @@ from amaranth.hdl import Cat, Value, ValueLike
 
 from ..formats import CRC16
 
-__all__ = ["CRC_WIDTH", "crc16_next"]
+__all__ = ["CRC32_INITIAL", "CRC32_RESIDUE", "CRC_WIDTH", "crc16_next", "crc32_next"]
 
 CRC_WIDTH = 16
+# CRC-32 of zlib: the remainder before the first bit; the remainder, not inverted, after a message
+# that ends with its own CRC-32.
+CRC32_POLYNOMIAL, CRC32_INITIAL, CRC32_RESIDUE = 0xEDB88320, 0xFFFFFFFF, 0xDEBB20E3
 SEGMENT = 64  # inputs that share pairs; more would take long to elaborate and save little
 
 
-def _sets(bits: int) -> list[set[int]]:
-    """Return which inputs each bit of the next remainder is the XOR of: 0..15 are the bits of the
-    remainder, 16.. the data bits in stream order."""
-    state = [{n} for n in range(CRC_WIDTH)]
+def _sets(polynomial: int, width: int, bits: int) -> list[set[int]]:
+    """Return which inputs each bit of the next remainder is the XOR of: 0.. are the ``width`` bits
+    of the remainder, then come the data bits in stream order."""
+    state = [{n} for n in range(width)]
     for bit in range(bits):
-        feedback = state[0] ^ {CRC_WIDTH + bit}
+        feedback = state[0] ^ {width + bit}
         state = [*state[1:], set()]
-        for n in range(CRC_WIDTH):
-            if CRC16.polynomial >> n & 1:
+        for n in range(width):
+            if polynomial >> n & 1:
                 state[n] = state[n] ^ feedback
     return state
 
@@ -55,8 +58,18 @@ def _share(outputs: list[set[int]], inputs: int) -> list[tuple[int, int]]:
 def crc16_next(remainder: ValueLike, bits: ValueLike) -> Value:
     """Return the 16-bit remainder after ``bits``, bit 0 first, of the CRC-16 of
     ``docs/formats.md`` section 4.3."""
+    return _next(CRC16.polynomial, CRC_WIDTH, remainder, bits)
+
+
+def crc32_next(remainder: ValueLike, bits: ValueLike) -> Value:
+    """Return the 32-bit remainder after ``bits``, bit 0 first, of zlib's CRC-32: from
+    ``CRC32_INITIAL`` on, and without its last inversion."""
+    return _next(CRC32_POLYNOMIAL, 32, remainder, bits)
+
+
+def _next(polynomial: int, width: int, remainder: ValueLike, bits: ValueLike) -> Value:
     inputs = [*Value.cast(remainder), *Value.cast(bits)]
-    outputs = _sets(len(inputs) - CRC_WIDTH)
+    outputs = _sets(polynomial, width, len(inputs) - width)
     sums: list[list[Value]] = [[] for _ in outputs]
     for first in range(0, len(inputs), SEGMENT):
         terms = inputs[first : first + SEGMENT]
