@@ -33,10 +33,10 @@ class Bins:
 
     def means(self, kept: Floats) -> Floats:
         """Return the mean of each bin (bins,); an empty one has its ``kept``."""
-        counts = self.ends[1:] - self.ends[:-1]
         parts = self.sums[:, 1:] - self.sums[:, :-1]
-        sums = [math.fsum(column) for column in parts.T.tolist()]
-        return np.where(counts > 0, np.array(sums) / np.maximum(counts, 1), kept)
+        counts = (self.ends[1:] - self.ends[:-1]).tolist()
+        bins = zip(parts.T.tolist(), counts, kept.tolist(), strict=True)
+        return np.array([math.fsum(part) / count if count else old for part, count, old in bins])
 
     def l1(self, centroids: Floats, ranks: Integers, sums: Floats) -> list[float]:
         """Return terms that add up exactly to the sum of |w - centroid|.
@@ -44,26 +44,21 @@ class Bins:
         ``ranks`` (bins,) and ``sums`` (m, bins) are those of the weights up to each centroid,
         which lies in its bin unless that is empty.
         """
-        used = self.ends[1:] > self.ends[:-1]
-        times = 2 * ranks - self.ends[1:] - self.ends[:-1]
-        terms = [
-            self.sums[:, 1:][:, used],
-            self.sums[:, :-1][:, used],
-            -2 * sums[:, used],
-            _thirds(centroids[used]) * times[used],
-        ]
-        return np.concatenate(terms).ravel().tolist()
+        counts = self.ends[1:] - self.ends[:-1]
+        times = 2 * (ranks - self.ends[:-1]) - counts
+        parts = (self.sums[:, 1:] - sums) - (sums - self.sums[:, :-1])
+        terms = np.concatenate([parts, _thirds(centroids) * times])
+        return (terms if counts.all() else terms[:, counts > 0]).ravel().tolist()
 
 
 def _thirds(numbers: Floats) -> Floats:
     """Split ``numbers`` (n,) into parts (3, n) of at most 24 bits that sum to them exactly."""
-    parts = []
-    for _ in range(2):  # Veltkamp's splitting
-        scaled = numbers * (2.0**29 + 1)
-        high = scaled - (scaled - numbers)
-        parts.append(high)
-        numbers = numbers - high
-    return np.stack([*parts, numbers])
+    parts = np.empty((3, numbers.size))
+    for part in parts[:2]:
+        np.bitwise_and(numbers.view(np.int64), -1 << 29, out=part.view(np.int64))
+        numbers = numbers - part
+    parts[2] = numbers
+    return parts
 
 
 def cuts(centroids: Floats) -> Points:
@@ -72,15 +67,17 @@ def cuts(centroids: Floats) -> Points:
     It is the greatest float32 not above the exact midpoint of that bin's centroid and the next
     one that differs; infinite when there is none.
     """
-    following = np.searchsorted(centroids, centroids[:-1], side="right")
-    low, high = centroids[:-1], np.append(centroids, np.inf)[following]
+    low, high = centroids[:-1], centroids[1:]
+    if not (low < high).all():
+        high = np.append(high, np.inf)[np.searchsorted(centroids, low, side="right") - 1]
     total = low + high
-    cut = not_above(total / 2)
-    if (cut == total / 2).any():
+    half = total / 2
+    cut = not_above(half)
+    below = cut == half
+    if below.any():
         with np.errstate(invalid="ignore"):
             part = total - low
-            error = (low - (total - part)) + (high - part)  # total + error is exact
-        below = (cut == total / 2) & (error < 0)
+            below &= (low - (total - part)) + (high - part) < 0  # what the total was rounded by
         cut[below] = np.nextafter(cut[below], np.float32(-np.inf))
     return np.concatenate([-_INFINITE, cut, _INFINITE])
 
@@ -111,7 +108,7 @@ def find(group: Ranks, bins: int, policy: str) -> tuple[Floats, int]:
             least = l1
         best, before = kept, now
         now = Bins(ranks[: bins + 1], sums[:, : bins + 1])
-        if iteration == MAX_ITERATIONS or np.array_equal(now.ends, before.ends):
+        if iteration == MAX_ITERATIONS or (now.ends == before.ends).all():
             break
         fresh = now.means(kept)
         kept = np.sort(fresh)
@@ -126,32 +123,34 @@ def uniform(low: float, high: float, bins: int) -> Floats:
 
 
 def foresee(sketch: Sketch, bins: int, policy: str) -> tuple[list[Floats], list[Floats]]:
-    """Return about the points that :func:`find` will ask for, and its last centroids (bins,).
+    """Return about the points that :func:`find` will ask for, by rounds, and its last centroids.
 
-    Three rounds of them, since interpolated L1 may seem to turn a round too early or too late.
+    Three times (bins,) of these, since interpolated L1 may seem to turn a round off.
     """
     edges = sketch.at(np.arange(1, bins) / bins * sketch.count)
     points, rounds = [edges], []
-    ranks, sums = sketch.below(edges)
+    ranks, sums = np.zeros(bins + 1), np.zeros(bins + 1)
+    ranks[-1], sums[-1] = sketch.count, sketch.total
+    ranks[1:-1], sums[1:-1] = sketch.below(edges)
     least, turns = math.inf, 0
     for _ in range(_FORESEEN):
-        ranks = np.concatenate([[0], ranks, [sketch.count]])
-        sums = np.concatenate([[0], sums, [sketch.total]])
-        counts = ranks[1:] - ranks[:-1]
-        fresh = (sums[1:] - sums[:-1]) / np.maximum(counts, 1)
+        counts, parts = ranks[1:] - ranks[:-1], sums[1:] - sums[:-1]
+        fresh = parts / np.maximum(counts, 1)
         rounds.append(fresh)
         if policy == "equal":
             break
         before, edges = edges, (fresh[1:] + fresh[:-1]) / 2
-        points += [edges, fresh] if policy == "gobo" else [edges]
-        middle, part = sketch.below(np.concatenate([fresh, edges]))
-        times = 2 * middle[:bins] - ranks[1:] - ranks[:-1]
-        l1 = float((fresh * times + sums[1:] + sums[:-1] - 2 * part[:bins]).sum())
-        ranks, sums = middle[bins:], part[bins:]
-        turns += policy == "gobo" and l1 >= least
+        asked = np.concatenate([fresh, edges])
+        points.append(asked if policy == "gobo" else edges)
+        middle, part = sketch.below(asked)
+        if policy == "gobo":
+            times = 2 * (middle[:bins] - ranks[:-1]) - counts
+            l1 = float((fresh * times + parts - 2 * (part[:bins] - sums[:-1])).sum())
+            turns += l1 >= least
+            least = l1
+        ranks[1:-1], sums[1:-1] = middle[bins:], part[bins:]
         if turns > 1 or np.abs(edges - before).max() <= 0.001 * sketch.width:
             break
-        least = l1
     return points, rounds[-3:]
 
 

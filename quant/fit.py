@@ -19,7 +19,7 @@ from gobo_rtl.formats import POLICIES, VALUE_FORMATS
 from . import ranks as _ranks
 from .centroids import Bins, cuts, find, foresee, measure, uniform
 from .outliers import Moments, OutlierRule, blocks_of, bounds, moments_of
-from .packing import pack, unpack
+from .packing import Packer, unpack
 from .ranks import BLOCK, MAX_WEIGHTS, Blocks, Floats, Points, Ranks
 from .values import DEFAULT_CENTROID_WIDTH, on_grid, round_values
 
@@ -116,6 +116,7 @@ def decode(layer: Layer) -> NDArray[np.float32]:
     return weights.reshape(layer.shape)
 
 
+@np.errstate(over="ignore", under="ignore")  # rounding to float32 may do either
 def quantise(weights: NDArray[np.float32], options: Options | None = None) -> Layer:
     """Return ``weights``, float32 of any shape, quantised.
 
@@ -137,14 +138,17 @@ def quantise(weights: NDArray[np.float32], options: Options | None = None) -> La
     codebook, unit = _codebook(centroids, options)
     found, terms, max_error = measure(group, _half(codebook, options))
     del group  # its work space, before the indexes take theirs
-    indexes, positions = _assign(flat, low, high, cuts(codebook.astype(np.float64)))
+    packer = Packer(int(found.ends[-1]), options.index_width)
+    positions = _assign(flat, low, high, cuts(codebook.astype(np.float64)), packer)
+    indexes = packer.packed()
     outliers = round_values(flat[positions], VALUE_FORMATS[options.value_format], positions)
     sources = flat[positions].astype(np.float64)
     rounding = np.abs(sources - outliers)
     relative = rounding / np.where(sources == 0, 1.0, np.abs(sources))
     l1 = math.fsum([*terms, *rounding.tolist()])
     if flat.size <= BLOCK:
-        errors = np.delete(flat, positions) - codebook[indexes].astype(np.float64)
+        levels = codebook[unpack(indexes, options.index_width, int(found.ends[-1]))]
+        errors = np.delete(flat, positions) - levels.astype(np.float64)
         squares = math.fsum(np.square(errors).tolist())
     else:
         shift = 0.0 if options.symmetric else moments.mean
@@ -158,7 +162,7 @@ def quantise(weights: NDArray[np.float32], options: Options | None = None) -> La
         codebook=codebook,
         unit=unit,
         iterations=iterations,
-        indexes=pack(indexes, options.index_width),
+        indexes=indexes,
         positions=positions,
         outliers=outliers,
         l1=l1,
@@ -183,7 +187,7 @@ def _group(flat: Points, low: np.float32, high: np.float32, options: Options) ->
     if options.symmetric:
         blocks = magnitudes
         ends = float(np.nextafter(np.float32(0), np.float32(-1))), max(map(abs, ends))
-    return Ranks(blocks, *ends, _ranks.BUCKETS)
+    return Ranks(blocks, *ends, _ranks.buckets_for(flat.size))
 
 
 def _fit(group: Ranks, options: Options) -> tuple[Floats, int]:
@@ -197,8 +201,8 @@ def _fit(group: Ranks, options: Options) -> tuple[Floats, int]:
         for centroids in rounds:
             with contextlib.suppress(ValueError):  # only a guess: the true one is told
                 codebook = _half(_codebook(_mirrored(centroids, options), options)[0], options)
-                points += [cuts(codebook)[1:-1].astype(np.float64), codebook]
-    group.open_near(np.concatenate(points))
+                points.append(np.concatenate([cuts(codebook)[1:-1], codebook]))
+    group.open_near(points)
     if not fixed:
         return find(group, bins, options.policy)
     below, above = group.around(np.array([-np.inf, np.inf], np.float32))
@@ -227,13 +231,12 @@ def _codebook(centroids: Floats, options: Options) -> tuple[NDArray[np.float32],
 
 
 def _assign(
-    flat: Points, low: np.float32, high: np.float32, ends: Points
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Return the indexes (n - k,) of the Gaussian group and the positions (k,) of the outliers.
+    flat: Points, low: np.float32, high: np.float32, ends: Points, packer: Packer
+) -> NDArray[np.int64]:
+    """Pack the indexes of the Gaussian group; return the positions (k,) of the outliers.
 
     An index is the number of cuts below the weight.
     """
-    indexes, filled = np.empty(flat.size, np.uint8), 0
     places = [np.arange(0)]
     size = min(flat.size, BLOCK)  # work space: fresh arrays would cost more than the arithmetic
     index_space, mask_space = np.empty(size, np.uint8), np.empty((2, size), np.bool_)
@@ -244,11 +247,9 @@ def _assign(
             index += np.greater(block, cut, out=mask).view(np.uint8)
         np.greater(block, low, out=mask)
         mask &= np.less(block, high, out=more)
-        kept = index[mask]
-        indexes[filled : filled + kept.size] = kept
-        filled += kept.size
+        packer.add(index[mask])
         places.append(np.flatnonzero(np.logical_not(mask, out=mask)) + number * BLOCK)
-    return indexes[:filled], np.concatenate(places)
+    return np.concatenate(places)
 
 
 def _squares(

@@ -76,13 +76,11 @@ def blocks_of(flat: Points) -> Iterator[Points]:
 
 @dataclass(frozen=True)
 class Moments:
-    """Mean m, sum of squares about it, and extremes of all weights of a layer."""
+    """Mean m of all weights of a layer, and the sum of squares about it."""
 
     count: int
     mean: float
     squares: float
-    least: np.float32
-    most: np.float32
 
     @property
     def deviation(self) -> float:
@@ -99,14 +97,12 @@ def moments_of(flat: Points) -> Moments:
     """
     total = math.fsum if flat.size <= BLOCK else np.add.reduce
     sums = []
-    least = most = flat[0]
     space = np.empty(min(flat.size, BLOCK))
     for number, block in enumerate(blocks_of(flat)):
         wide = space[: block.size]
         np.copyto(wide, block)
         with np.errstate(invalid="ignore"):
             sums.append(float(wide.sum()))
-        least, most = min(least, block.min()), max(most, block.max())
         if not math.isfinite(sums[-1]):
             place = int(np.flatnonzero(~np.isfinite(block))[0])
             raise ValueError(
@@ -121,7 +117,7 @@ def moments_of(flat: Points) -> Moments:
         deviations -= mean
         deviations *= deviations
         squares.append(float(total(deviations)))
-    return Moments(flat.size, mean, math.fsum(squares), least, most)
+    return Moments(flat.size, mean, math.fsum(squares))
 
 
 def bounds(rule: OutlierRule, flat: Points, moments: Moments) -> tuple[np.float32, np.float32]:
@@ -133,13 +129,20 @@ def bounds(rule: OutlierRule, flat: Points, moments: Moments) -> tuple[np.float3
     mean, deviation = moments.mean, moments.deviation
     radius = _radius(rule, flat, mean, deviation)
     low, high = (_edge(mean, radius, side) for side in (-math.inf, math.inf))
-    if radius < math.inf and not any(((b > low) & (b < high)).any() for b in blocks_of(flat)):
+    least = most = flat[0]
+    inside = False
+    for block in blocks_of(flat):  # mostly the first tells all
+        least, most = min(least, block.min()), max(most, block.max())
+        inside = inside or bool(((block > low) & (block < high)).any())
+        if inside and least <= low and most >= high:
+            break
+    if not inside:
         raise ValueError(
             f"{rule} makes every weight an outlier (standard deviation {deviation:.3g}); "
             f"use a rule that does not depend on the scale, such as zscore:3.5"
         )
-    low = max(low, np.nextafter(moments.least, np.float32(-np.inf)))
-    high = min(high, np.nextafter(moments.most, np.float32(np.inf)))
+    low = max(low, np.nextafter(least, np.float32(-np.inf)))
+    high = min(high, np.nextafter(most, np.float32(np.inf)))
     return low, high
 
 

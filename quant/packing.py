@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["pack", "packed_size", "rice_decode", "rice_encode", "unpack"]
+__all__ = ["Packer", "pack", "packed_size", "rice_decode", "rice_encode", "unpack"]
 
 MAX_GAP_WIDTH = 31
 _BLOCK = 1 << 16  # numbers folded at a time, a multiple of 8: they stay in the cache
@@ -38,6 +38,60 @@ def _levels(width: int) -> list[tuple[np.uint64, np.uint64, np.uint64]]:
     return levels
 
 
+class Packer:
+    """Packs numbers of 1 to 4 bits that come in pieces.
+
+    Parameters
+    ----------
+    count : int
+        How many will come.
+    width : int
+        Bits of each.
+    """
+
+    def __init__(self, count: int, width: int) -> None:
+        self._size, self._width = packed_size(count, width), width
+        self._packed = np.empty((-(-count // 8), width), np.uint8)
+        self._rows = 0  # filled
+        # Work space: fresh arrays would cost more than the arithmetic.  Numbers wait in it until
+        # they are eight.
+        space = min(count, _BLOCK) + 8
+        self._space, self._moved = np.empty(space, np.uint8), np.empty(space // 8, "<u8")
+        self._waiting = 0
+
+    def add(self, numbers: NDArray[Any]) -> None:
+        """Take ``numbers`` (n,), all below ``2**width``."""
+        for at in range(0, numbers.size, _BLOCK):
+            piece = numbers[at : at + _BLOCK]
+            held = self._waiting + piece.size
+            self._space[self._waiting : held] = piece
+            self._waiting = held % 8
+            whole = held - self._waiting
+            spare = self._space[whole:held].copy()
+            self._fold(self._space[:whole])
+            self._space[: spare.size] = spare
+
+    def _fold(self, numbers: NDArray[np.uint8]) -> None:
+        words = numbers.view("<u8")
+        moved = self._moved[: words.size]
+        for shift, _, joined in _levels(self._width):
+            np.right_shift(words, shift, out=moved)
+            words |= moved
+            words &= joined
+        columns = words.view(np.uint8).reshape(-1, 8)
+        rows = self._packed[self._rows : self._rows + words.size]
+        for byte in range(self._width):  # a column at a time: rows of `width` bytes copy slowly
+            rows[:, byte] = columns[:, byte]
+        self._rows += words.size
+
+    def packed(self) -> NDArray[np.uint8]:
+        """Return all of them, packed; the last to be called."""
+        if self._waiting:
+            self._space[self._waiting : 8] = 0
+            self._fold(self._space[:8])
+        return self._packed.reshape(-1)[: self._size]
+
+
 def pack(numbers: NDArray[Any], width: int) -> NDArray[np.uint8]:
     """Return ``numbers`` (n,), unsigned and below ``2**width``, as packed bytes.
 
@@ -45,30 +99,14 @@ def pack(numbers: NDArray[Any], width: int) -> NDArray[np.uint8]:
     """
     if numbers.size and int(numbers.max()) >> width:
         raise ValueError(f"{int(numbers.max())} does not fit {width} bits")
-    packed = np.zeros(packed_size(numbers.size, width), np.uint8)
     if width > 4:
         bits = (numbers[:, None] >> np.arange(width)) & 1
         return np.packbits(bits.astype(np.uint8).reshape(-1), bitorder="little")
     if width == 0:
-        return packed
-    whole = numbers.size - numbers.size % 8
-    if whole < numbers.size:
-        last = np.zeros(8, np.uint8)
-        last[: numbers.size - whole] = numbers[whole:]
-        tail = pack(last, width)
-        packed[whole // 8 * width :] = tail[: packed.size - whole // 8 * width]
-    rows = packed[: whole // 8 * width].reshape(-1, width)
-    for at in range(0, whole, _BLOCK):
-        words = np.array(numbers[at : min(at + _BLOCK, whole)], np.uint8).view("<u8")
-        moved = np.empty_like(words)
-        for shift, _, joined in _levels(width):
-            np.right_shift(words, shift, out=moved)
-            words |= moved
-            words &= joined
-        columns = words.view(np.uint8).reshape(-1, 8)
-        for byte in range(width):  # a column at a time: rows of `width` bytes copy slowly
-            rows[at // 8 : at // 8 + len(columns), byte] = columns[:, byte]
-    return packed
+        return np.zeros(0, np.uint8)
+    packer = Packer(numbers.size, width)
+    packer.add(numbers)
+    return packer.packed()
 
 
 def unpack(packed: NDArray[np.uint8], width: int, count: int) -> NDArray[Any]:
@@ -121,9 +159,17 @@ def rice_encode(
     gaps = np.diff(positions, prepend=-1) - 1
     if gaps.min() < 0:
         raise ValueError("positions must be ascending, each at most once and none negative")
-    widths = range(MAX_GAP_WIDTH + 1)
-    bits = [gaps.size * (width + 1) + int((gaps >> width).sum()) for width in widths]
-    gap_width = bits.index(min(bits))
+
+    def bits(width: int) -> int:
+        return gaps.size * (width + 1) + int((gaps >> width).sum())
+
+    # A convex function of the width, so its least value is found by walking downhill.
+    gap_width = min((int(gaps.sum()) // gaps.size).bit_length(), MAX_GAP_WIDTH)
+    fewest = bits(gap_width)
+    while gap_width < MAX_GAP_WIDTH and (more := bits(gap_width + 1)) < fewest:
+        gap_width, fewest = gap_width + 1, more
+    while gap_width and (more := bits(gap_width - 1)) <= fewest:
+        gap_width, fewest = gap_width - 1, more
     ends = np.cumsum((gaps >> gap_width) + 1) - 1
     unary = np.zeros(int(ends[-1]) + 1, np.bool_)
     unary[ends] = True

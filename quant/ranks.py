@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "BLOCK", "BUCKETS", "MAX_WEIGHTS", "Blocks", "Floats", "Integers", "Points", "Ranks", "limbs",
-    "not_above",
+    "BLOCK", "BUCKETS", "MAX_WEIGHTS", "Blocks", "Floats", "Integers", "Points", "Ranks",
+    "buckets_for", "limbs",    "not_above",
 ]  # fmt: skip
 
 Floats = NDArray[np.float64]
@@ -28,41 +28,48 @@ Points = NDArray[np.float32]
 Blocks = Callable[[], Iterator[Points]]
 
 BLOCK = 1 << 16  # weights worked on at a time, which keeps them in the cache
-BUCKETS = 1 << 14  # counts and sums stay in the second-level cache
+BUCKETS = 1 << 16  # at most: counts and sums stay in the second-level cache
 MAX_WEIGHTS = 1 << 28  # half of what limbs can take
-_SLACK = 0.2  # of a bucket: how far the sketch of a large layer may be off; a small one's more
+_SLACK = 0.5  # squared share of a bucket of one weight: how far off a first round is
 
 
-def limbs(numbers: Floats) -> Floats:
-    """Split ``numbers`` (n,) into limbs (m, n) that sum to them exactly, ``m`` at least 1.
+def buckets_for(count: int) -> int:
+    """Return how many buckets serve ``count`` weights: some 64 to 128 in each, 2^14 at least."""
+    return min(BUCKETS, max(1 << 14, 1 << (count // 128).bit_length()))
 
-    Each limb is an integer below 2^24 in magnitude times a power of two, one per row.
+
+def limbs(numbers: Floats) -> Iterator[Floats]:
+    """Yield limbs (n,), at least one, that add up to ``numbers`` (n,) exactly.
+
+    A limb is a power of two times integers of at most 2^24 in magnitude.
     """
-    rows = []
-    unit = math.ldexp(1.0, math.frexp(float(np.abs(numbers).max(initial=0.0)))[1])
+    rest = numbers.copy()
+    magnitude = max(numbers.max(initial=0.0), -numbers.min(initial=0.0))
+    unit = math.ldexp(1.0, math.frexp(float(magnitude))[1])
     while True:
         unit *= 2.0**-24
-        row = numbers * (1 / unit)  # a power of two: exact
-        np.trunc(row, out=row)
-        row *= unit
+        limb = rest + 1.5 * 2.0**52 * unit  # whose last place is the unit: the rest is rounded
+        limb -= 1.5 * 2.0**52 * unit
+        rest -= limb
+        yield limb
+        if not rest.any():
+            return
+
+
+def _prefix(numbers: Floats) -> list[Floats]:
+    """Return limbs (n + 1,) of the sums of the first 0, 1, ... n ``numbers``."""
+    rows = []
+    for limb in limbs(numbers):
+        row = np.empty(numbers.size + 1)
+        row[0] = 0
+        np.cumsum(limb, out=row[1:])
         rows.append(row)
-        numbers = numbers - row
-        if not numbers.any():
-            return np.stack(rows)
-
-
-def _prefix(numbers: Floats) -> Floats:
-    """Return limbs (m, n + 1) of the sums of the first 0, 1, ... n ``numbers``."""
-    parts = limbs(numbers)
-    prefix = np.zeros((len(parts), numbers.size + 1))
-    np.cumsum(parts, axis=1, out=prefix[:, 1:])
-    return prefix
+    return rows
 
 
 def not_above(points: Floats) -> Points:
     """Return the largest float32 that is not above each of ``points``."""
-    with np.errstate(over="ignore", under="ignore"):
-        rounded = points.astype(np.float32)
+    rounded = points.astype(np.float32)
     above = rounded > points
     if above.any():
         rounded[above] = np.nextafter(rounded[above], np.float32(-np.inf))
@@ -129,26 +136,21 @@ class Ranks:
 
     def keys(self, points: Points) -> Integers:
         """Return the bucket of each point (n,); a greater point never has a lesser bucket."""
-        keys = np.empty(points.size, np.int64)
-        self._put_keys(points, np.empty_like(points), np.empty(points.size, np.int32), keys)
-        return keys
-
-    def _put_keys(
-        self, points: Points, scaled: Points, narrow: NDArray[np.int32], keys: Integers
-    ) -> None:
-        with np.errstate(over="ignore", under="ignore"):
-            np.multiply(points, self._scale, out=scaled)
-        np.subtract(scaled, self._base, out=scaled)
-        scaled.clip(0, self._buckets - 1, out=scaled)
-        np.copyto(narrow, scaled, casting="unsafe")  # in two steps: numpy has vector code for each
-        np.copyto(keys, narrow)
+        scaled = points * self._scale
+        scaled -= self._base
+        np.minimum(np.maximum(scaled, 0, out=scaled), self._buckets - 1, out=scaled)
+        return scaled.astype(np.int64)
 
     def _pass(self) -> Iterator[tuple[Points, Integers]]:
         """Yield each block with its keys, which hold until the next block."""
         for block in self._blocks():
             size = block.size
-            keys = self._keys[:size]
-            self._put_keys(block, self._scaled[:size], self._narrow[:size], keys)
+            scaled, narrow, keys = self._scaled[:size], self._narrow[:size], self._keys[:size]
+            np.multiply(block, self._scale, out=scaled)
+            scaled -= self._base
+            scaled.clip(0, self._buckets - 1, out=scaled)
+            np.copyto(narrow, scaled, casting="unsafe")  # in two steps: vector code for each
+            np.copyto(keys, narrow)
             yield block, keys
 
     def sketch(self) -> "Sketch":
@@ -166,22 +168,26 @@ class Ranks:
         fetch[keys] |= self._shut[keys]
         self._shut &= ~fetch
         self._pending[:] = False
-        found = [self._opened]
         if fetch.any():
-            for block, places in self._pass():
-                chosen = block[fetch.take(places, mode="clip")]
-                found.append(chosen[(chosen > self._low) & (chosen < self._high)])
-        self._opened = np.concatenate(found)
+            found = [block.compress(fetch.take(keys, mode="clip")) for block, keys in self._pass()]
+            fresh = np.concatenate(found)
+            fresh = fresh[(fresh > self._low) & (fresh < self._high)]
+            self._opened = np.concatenate([self._opened, fresh])
         self._opened.sort()
         self._below = np.zeros(self._buckets + 1, np.int64)  # weights in shut buckets below each
         np.cumsum(np.where(self._shut, self._counts, 0), out=self._below[1:])
         self._shut_sums = _prefix(np.where(self._shut, self._sums, 0.0))
         self._opened_sums = _prefix(self._opened.astype(np.float64))
 
-    def open_near(self, points: Floats) -> None:
-        """Open the outermost buckets, those of ``points``, and any a point is near to."""
-        share = min(max(_SLACK, 100_000 / max(int(self._counts.sum()), 1)), 1.0)
-        slack = share / float(self._scale)
+    def open_near(self, rounds: list[Floats]) -> None:
+        """Open the outermost buckets, and those that the points of ``rounds`` are in or near to.
+
+        The more rounds and the fewer weights in a bucket, the farther off is a point of a sketch.
+        """
+        points = np.concatenate(rounds)
+        number = np.repeat(np.arange(1, len(rounds) + 1), [part.size for part in rounds])
+        share = np.sqrt(_SLACK * number * self._buckets / max(int(self._counts.sum()), 1))
+        slack = np.minimum(share, 1) / float(self._scale)
         near = np.concatenate([points - slack, points, points + slack])
         shut = np.flatnonzero(self._shut)
         self.open(np.concatenate([shut[:1], shut[-1:], self.keys(near.astype(np.float32))]))
@@ -193,7 +199,9 @@ class Ranks:
 
     def _sums_to(self, keys: Integers, opened: Integers) -> Floats:
         """Return parts of the sums of the shut buckets below ``keys`` and the least ``opened``."""
-        return np.concatenate([self._shut_sums[:, keys], self._opened_sums[:, opened]])
+        parts = [row.take(keys) for row in self._shut_sums]
+        parts += [row.take(opened) for row in self._opened_sums]
+        return np.concatenate(parts).reshape(len(parts), -1)
 
     def below(self, points: Points) -> tuple[Integers, Floats]:
         """Return the number of weights not above each point (n,), and parts (m, n) of their sum.
@@ -242,16 +250,18 @@ class Sketch:
 
     def __init__(self, edges: Floats, counts: Integers, sums: Floats) -> None:
         self._edges = edges
-        self._ends = np.concatenate([[0], np.cumsum(counts)])
-        self._sums = np.concatenate([[0.0], np.cumsum(sums)])
-        self.count, self.total = float(self._ends[-1]), float(self._sums[-1])
+        both = np.zeros(edges.size, np.complex128)  # a rank and a sum, looked up at once
+        np.cumsum(counts, out=both.real[1:])
+        np.cumsum(sums, out=both.imag[1:])
+        self._both = both
+        self.count, self.total = float(both.real[-1]), float(both.imag[-1])
         self.width = float(edges[1] - edges[0])  # of a bucket
 
     def below(self, points: Floats) -> tuple[Floats, Floats]:
         """Return the number of weights below each point (n,), and their sum."""
-        ranks = np.interp(points, self._edges, self._ends)
-        return ranks, np.interp(points, self._edges, self._sums)
+        both = np.interp(points, self._edges, self._both)
+        return both.real, both.imag
 
     def at(self, ranks: Floats) -> Floats:
         """Return the points below which there are ``ranks`` (n,) weights."""
-        return np.interp(ranks, self._ends, self._edges)
+        return np.interp(ranks, self._both.real, self._edges)
