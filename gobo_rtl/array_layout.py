@@ -8,9 +8,9 @@ from .formats import ACT_FORMATS, ARRAY_ERRORS, COMPLETION
 
 __all__ = [
     "ActBeatLayout", "ActPassLayout", "ActStepLayout", "CommandLayout", "CompletionLayout",
-    "IndexWordLayout", "LayerLayout", "OutlierEntryLayout", "OutlierWordLayout", "PassLayout", "ReplayLayout",
-    "ResultBeatLayout", "ResultPassLayout", "ScaleLayout", "StepLayout", "SumsLayout",
-    "WeightStepLayout",
+    "IndexWordLayout", "LayerLayout", "OutlierEntryLayout", "OutlierWordLayout", "PassLayout",
+    "ReplayLayout", "ResultBeatLayout", "ResultPassLayout", "ScaleLayout", "StepLayout",
+    "SumsLayout", "WeightStepLayout",
 ]  # fmt: skip
 
 CYCLES = COMPLETION.field("cycles").width
@@ -22,8 +22,8 @@ class LayerLayout(data.StructLayout):
 
     ``rows``, ``inputs`` (columns of the matrix) and ``tokens`` are counts; ``strips`` and ``tiles``
     are those of rows and tokens in the array's sizes, rounded up; ``block`` is how many token tiles
-    are held at once.  Addresses are of bytes, strides in bytes.  ``slot`` is the address of the job,
-    ``start`` the cycle of its fetch.
+    are held at once.  Addresses are of bytes, strides in bytes.  ``slot`` is the address of the job
+    and ``start`` the cycle of its fetch.
     """
 
     def __init__(self, config: ArrayConfig):
