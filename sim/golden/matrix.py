@@ -22,7 +22,7 @@ from .tile import (
 )
 from .values import Bits
 
-__all__ = ["Tile", "decode_matrix", "decode_tiles"]
+__all__ = ["Tile", "decode_tiles"]
 
 
 @dataclass(frozen=True)
@@ -147,19 +147,3 @@ def _cut(stream: bytes, at: int, bits: int, config: GoboConfig) -> bytes | None:
     size = beats_of(bits, config) * config.beat_bytes
     data = stream[at : at + size]
     return data if len(data) == size else None
-
-
-def decode_matrix(
-    config: GoboConfig,
-    rows: int,
-    columns: int,
-    index_width: int,
-    codebook: Bits,
-    indexes: bytes,
-    outliers: bytes,
-    *,
-    name: str = "layer",
-) -> Bits:
-    """Return the (rows, columns) bit patterns; checks and errors as :func:`decode_tiles`."""
-    tiles = decode_tiles(config, rows, columns, index_width, codebook, indexes, outliers, name=name)
-    return np.concatenate([tile.values for tile in tiles])
