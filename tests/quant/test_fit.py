@@ -2,6 +2,7 @@
 
 import math
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -195,6 +196,18 @@ def test_the_same_weights_give_the_same_bytes_in_any_layout() -> None:
     one, two = quantise(weights), quantise(np.asfortranarray(weights))
     assert one.indexes.tobytes() == two.indexes.tobytes()
     assert one.codebook.tobytes() == two.codebook.tobytes()
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4])
+def test_word_embeddings_take_less_extra_memory_than_their_own_size_and_a_half(bits: int) -> None:
+    weights = normal(30522 * 768)
+    tracemalloc.start()
+    try:
+        quantise(weights, Options(index_width=bits))
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most <= 1.5 * weights.nbytes
 
 
 # -- what is refused ----------------------------------------------------------------------------
