@@ -195,8 +195,9 @@ class ArrayConfig:
 
     @property
     def bin_width(self) -> int:
-        """Bits of a sum of ``max_inputs`` activations, sign included."""
-        return self.act_width + self.step_bits
+        """Bits of a sum of ``max_inputs`` activations, sign included; where codebooks are symmetric
+        the lowest integer may come with the other sign."""
+        return self.act_width + self.step_bits + (self.symmetric and self.act.integer)
 
     @property
     def acc_width(self) -> int:

@@ -1,0 +1,178 @@
+"""The array: rows (outputs) by columns (tokens) of processing elements."""
+
+from itertools import pairwise
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..array_config import ArrayConfig
+from ..array_layout import EXPONENT, StepLayout, SumsLayout
+from ..pe.align import Aligner
+from ..pe.arith import delayed
+from ..pe.bins import Bins
+from ..pe.combine import Combine
+from ..pe.outlier import OutlierDecode
+from ..pe.products import Products
+from ..pe.select import Select
+
+__all__ = ["Array"]
+
+
+class Array(wiring.Component):
+    """Sums activations x weights of ``rows`` outputs and ``columns`` tokens, a step a cycle.
+
+    Does not count: the sums begin and end where the steps say so. Assumes that the first cycle of
+    a pass has ``first`` and its last one ``last``, and that no value of ``i`` but ``planes``,
+    ``entries``, ``plain``, ``first``, ``last`` and the activations changes within a pass.
+
+    Paper
+    -----
+    Our own choice: docs/accelerator.md section 2.
+
+    Parameters
+    ----------
+    config : ArrayConfig
+        Uses all but the sizes of buffers and bus.
+
+    Members
+    -------
+    i : In, stream of StepLayout
+        Steps; never waits.
+    o : Out, stream of SumsLayout
+        Sums of a pass by columns, ``drain_lanes`` neighbouring rows a transfer, ascending; all
+        rows and columns of the array.
+    last_ready : Out, 1
+        A step with ``last`` may be transferred in this cycle: no pass that has had its last is
+        still on its way to the registers that hold finished sums, or in them.
+
+    Timing
+    ------
+    ``o.valid`` rises ``latency`` cycles after the transfer of ``last``. ``last_ready`` falls in the
+    cycle after that transfer and, when ``o`` never waits, rises ``turnaround`` cycles after it:
+    passes of as many cycles or more follow each other without a bubble. ``o.ready`` acts on the
+    registers in the same cycle.
+
+    Numerics
+    --------
+    Exact when every row's sum of ``|weight|`` is below 2^``weight_sum_width``.
+    """
+
+    def __init__(self, config: ArrayConfig):
+        self.config = config
+        self.column = Products if config.pe == "products" else Bins
+        super().__init__({
+            "i": In(stream.Signature(StepLayout(config), always_ready=True)),
+            "o": Out(stream.Signature(SumsLayout(config))),
+            "last_ready": Out(1, init=1),
+        })
+
+    @property
+    def start(self) -> int:
+        """Cycles from ``i`` to the columns' ``a``."""
+        return max(Aligner.latency_of(self.config), OutlierDecode.latency)
+
+    @property
+    def latency(self) -> int:
+        """Cycles from the transfer of ``last`` to the first sums on ``o``."""
+        combine = Combine.latency_of(self.config) if self.column is Bins else 0
+        return self.start + self.column.latency + combine
+
+    @property
+    def turnaround(self) -> int:
+        """Fewest cycles from one ``last`` to the next."""
+        config = self.config
+        return self.start + self.column.latency + config.columns * config.rows // config.drain_lanes
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config, step, start = self.config, self.i.payload, self.start
+
+        # Everything of a step, in the same cycle at the columns.
+        m.submodules.select = select = Select(config)
+        wiring.connect(m, wiring.flipped(self.i), select.i)
+        outliers = []
+        for n, entry in enumerate(step.entries):
+            m.submodules[f"decode{n}"] = decode = OutlierDecode(config)
+            m.d.comb += [decode.i.eq(entry.value), decode.unit.eq(step.unit)]
+            outliers.append(delayed(m, decode.o, start - decode.latency, f"outlier{n}"))
+        columns = []
+        for n, (value, scale) in enumerate(zip(step.values, step.scales, strict=True)):
+            m.submodules[f"align{n}"] = align = Aligner(config)
+            m.submodules[f"column{n}"] = column = self.column(config)
+            m.d.comb += [align.i.eq(value), align.scale.eq(scale)]
+            m.d.comb += column.a.eq(delayed(m, align.o, start - align.latency, f"a{n}"))
+            columns.append(column)
+        rows = delayed(m, select.o, start + self.column.select_delay - select.latency, "rows")
+        for column in columns:
+            m.d.comb += column.select.eq(rows)
+            m.d.comb += [w.eq(o) for w, o in zip(column.outliers, outliers, strict=True)]
+        codebook = Cat(list(step.codebook)[: config.shared])
+        if self.column is Products:
+            codebook = delayed(m, codebook, start + self.column.codebook_delay, "codebook")
+            for column in columns:
+                m.d.comb += column.codebook.as_value().eq(codebook)
+
+        # Finished sums leave through one chain of all columns, the first column first.
+        held, shift, final = Signal(), Signal(), Signal()
+        for column, behind in pairwise(columns):
+            m.d.comb += column.chain.eq(behind.o)
+        m.d.comb += [column.shift.eq(shift) for column in columns]
+        finish = self.i.valid & step.last
+        arrives = delayed(m, finish, start + self.column.latency - 1, "last")
+        with m.If(arrives):
+            m.d.sync += held.eq(1)
+        with m.If(finish):
+            m.d.sync += self.last_ready.eq(0)
+        with m.If(shift & final):
+            m.d.sync += [held.eq(0), self.last_ready.eq(1)]
+        groups = config.rows // config.drain_lanes
+        group, column_left = Signal(range(max(2, groups))), Signal(range(max(2, config.columns)))
+        column_ends = group == groups - 1
+        m.d.comb += final.eq(column_ends & (column_left == 0))
+        with m.If(shift):
+            m.d.sync += group.eq(Mux(column_ends, 0, group + 1))
+
+        # What the layer is and the tokens' units: read with the last step, when the pass before
+        # has left.
+        base = Signal(signed(EXPONENT), reset_less=True)
+        scales = Signal(step.scales.shape(), reset_less=True)
+        with m.If(finish):
+            m.d.sync += [
+                scales.eq(step.scales),
+                column_left.eq(config.columns - 1),
+                base.eq(step.unit + (step.act_exponent if config.act.integer else _unit(config))),
+            ]
+        with m.Elif(shift & column_ends):
+            m.d.sync += column_left.eq(column_left - 1)
+            m.d.sync += [new.eq(old) for new, old in zip(scales, list(scales)[1:], strict=False)]
+
+        out = self.o
+        if self.column is Bins:
+            m.submodules.combine = combine = Combine(config)
+            wiring.connect(m, combine.o, wiring.flipped(self.o))
+            layer = Signal(combine.codebook.shape(), reset_less=True)
+            with m.If(finish):
+                m.d.sync += layer.as_value().eq(codebook)
+            m.d.comb += combine.codebook.eq(layer)
+            out = combine.i
+        scaled = not config.act.integer and config.align == "token"
+        m.d.comb += [
+            out.valid.eq(held),
+            out.payload.exponent.eq(base + (scales[0].exponent if scaled else 0)),
+            out.payload.special.eq(scales[0].special),
+            out.payload.last.eq(final),
+            shift.eq(held & out.ready),
+        ]
+        sums = out.payload.rows if self.column is Bins else out.payload.sums
+        m.d.comb += [total.eq(row) for total, row in zip(sums, columns[0].o, strict=True)]
+        return m
+
+
+def _unit(config: ArrayConfig) -> int:
+    """Return the exponent of an aligned activation's unit, less that of its token."""
+    if config.align == "absolute":
+        return -24
+    precision = config.act.width - config.act.exponent_width
+    bias = (1 << config.act.exponent_width - 1) - 2 + precision
+    return precision + 1 - config.act_width - bias

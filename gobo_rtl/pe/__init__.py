@@ -1,0 +1,1 @@
+"""Processing elements: from an activation and an index to a sum."""

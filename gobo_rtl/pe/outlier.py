@@ -1,0 +1,139 @@
+"""Outliers: a value with an exponent of its own to an integer in the layer's unit."""
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..array_config import ArrayConfig
+from ..array_layout import EXPONENT
+from .arith import FloatLayout, delayed, exponent_of, significand_of
+
+__all__ = ["OutlierDecode", "OutlierProduct", "OutlierWeightLayout"]
+
+
+class OutlierWeightLayout(data.StructLayout):
+    """A weight in the layer's unit: ``significand * 2^shift``."""
+
+    def __init__(self, config: ArrayConfig):
+        precision = config.value.fraction_width + 1
+        super().__init__({
+            "significand": signed(precision + 1), "shift": range(config.weight_sum_width),
+        })  # fmt: skip
+
+
+class OutlierDecode(wiring.Component):
+    """Takes an outlier apart; one for each place of a step's outliers, shared by all columns.
+
+    Paper
+    -----
+    Our own choice: docs/accelerator.md section 2.
+
+    Parameters
+    ----------
+    config : ArrayConfig
+        Uses ``value_format`` and ``weight_sum_width``.
+
+    Members
+    -------
+    i : In, bits of a value
+        The outlier as it is in memory.
+    unit : In, signed
+        Exponent of the layer's unit.
+    o : Out, OutlierWeightLayout
+        The same weight in the layer's unit.
+
+    Timing
+    ------
+    ``o`` follows ``latency`` cycles after ``i`` and ``unit``; it moves in every cycle.
+
+    Numerics
+    --------
+    Exact for an outlier that is an integer below 2^``weight_sum_width`` in the unit, which the
+    packer proves; for others the result means nothing.
+    """
+
+    latency = 2
+
+    def __init__(self, config: ArrayConfig):
+        self.config = config
+        super().__init__({
+            "i": In(config.value.width),
+            "unit": In(signed(EXPONENT)),
+            "o": Out(OutlierWeightLayout(config)),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        value = self.config.value
+        number = data.View(FloatLayout(value.width, value.exponent_width), self.i)
+        unit_of_subnormals = 2 - (1 << value.exponent_width - 1) - value.fraction_width
+        significand = Signal(value.fraction_width + 1, reset_less=True)
+        places = Signal(signed(EXPONENT + 1), reset_less=True)
+        m.d.sync += [
+            significand.eq(significand_of(number)),
+            places.eq(exponent_of(number) + (unit_of_subnormals - 1) - self.unit),
+        ]
+        # To the right nothing is lost, so more places than the significand has come with 0 only.
+        sign = delayed(m, number.sign, 1, "sign")
+        right = Signal(range(len(significand)))
+        magnitude = Signal.like(significand)
+        m.d.comb += [
+            right.eq(-places),
+            magnitude.eq(Mux(places < 0, significand >> right, significand)),
+        ]
+        m.d.sync += [
+            self.o.significand.eq(Mux(sign, -magnitude, magnitude)),
+            self.o.shift.eq(Mux(places < 0, 0, places)),
+        ]
+        return m
+
+
+class OutlierProduct(wiring.Component):
+    """Multiplies an activation by an outlier; one for each column and place of a step's outliers.
+
+    Paper
+    -----
+    Our own choice: docs/accelerator.md section 2.
+
+    Parameters
+    ----------
+    config : ArrayConfig
+        Uses ``act_width``, ``value_format`` and ``weight_sum_width``.
+
+    Members
+    -------
+    a : In, signed(``act_width``)
+        The activation.
+    w : In, OutlierWeightLayout
+        The weight.
+    o : Out, signed(``acc_width``)
+        Their product.
+
+    Timing
+    ------
+    ``o`` follows ``latency`` cycles after ``a`` and ``w``; it moves in every cycle.
+
+    Numerics
+    --------
+    Exact: the product of a weight below 2^``weight_sum_width`` fits ``acc_width`` bits.
+    """
+
+    latency = 2
+
+    def __init__(self, config: ArrayConfig):
+        self.config = config
+        super().__init__({
+            "a": In(signed(config.act_width)),
+            "w": In(OutlierWeightLayout(config)),
+            "o": Out(signed(config.acc_width)),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        product = Signal(signed(self.config.act_width + len(self.w.significand)), reset_less=True)
+        shift = delayed(m, self.w.shift, 1, "shift")
+        m.d.sync += [
+            product.eq(self.a * self.w.significand),
+            self.o.eq(product << shift),
+        ]
+        return m
