@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from gobo_rtl.config import CONFIGS, named
+from gobo_rtl.array_config import ARRAYS, ArrayConfig, named_array
+from gobo_rtl.config import CONFIGS, GoboConfig, named
 from gobo_rtl.formats import VALUE_FORMATS
 
 from .account import bits_per_weight, predicted_bytes, total_bound
@@ -220,38 +221,50 @@ def export_command(
 
 @cli.command(name="image")
 @_container
-@click.option("--config", "config_name", type=click.Choice(list(CONFIGS)), default="default",
-              show_default=True, help="The hardware it is for.")  # fmt: skip
+@click.option("--config", "config_name", type=click.Choice(list(CONFIGS)),
+              help="The configuration it is for.  [default: default]")  # fmt: skip
+@click.option("--array", "array_name", type=click.Choice(list(ARRAYS)),
+              help="The array of the accelerator it is for, in place of --config.")  # fmt: skip
 @_out
 @click.option("--include", multiple=True, metavar="PATTERN",
               help="Layers that go in; the FC matrices if not given.")  # fmt: skip
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Layers that stay out.")
 @_force
 def image_command(
-    container: Path, config_name: str, output: Path, force: bool, include: Sequence[str],
-    exclude: Sequence[str],
+    container: Path, config_name: str | None, array_name: str | None, output: Path, force: bool,
+    include: Sequence[str], exclude: Sequence[str],
 ) -> None:  # fmt: skip
     """Pack CONTAINER into a device image for the hardware.
 
-    A table of contents is written beside it: for OUT.bin, OUT.json.
+    With --array each layer is also proved to run on that array: no sum overflows, every strip
+    fits.  A table of contents is written beside the image: for OUT.bin, OUT.json.
 
     \b
-    Example:
+    Examples:
       python -m quant image model.gobo.safetensors --config default -o model.bin
+      python -m quant image model.gobo.safetensors --array default -o model.bin
     """
+    if config_name and array_name:
+        raise click.UsageError("--config and --array exclude each other; give one of them")
     check_free(output, force=force)
     check_free(contents_path(output), force=force)
     opened = read(container)
     names = choose_layers(opened, include, exclude)
     sizes = {name: opened.layer(name).size for name in names}
+    target: GoboConfig | ArrayConfig
+    if array_name:
+        target, name = named_array(array_name), array_name
+    else:
+        target, name = named(config_name or "default"), config_name or "default"
     with progress("packing", sizes) as done:
-        table = write_image(
-            output, opened, names, named(config_name), config_name, force=force, done=done
-        )
+        table = write_image(output, opened, names, target, name, force=force, done=done)
     nbytes, weights = table["header"]["file_bytes"], sum(sizes.values())
-    say(f"{output}: {len(names)} layers, {weights:,} weights for configuration {config_name}, "
-        f"{size_text(nbytes)}, {8 * nbytes / weights:.3f} bits a weight; table of contents in "
-        f"{contents_path(output)}")  # fmt: skip
+    biased = [layer["bias_bytes"] for layer in table["layers"] if layer["bias_bytes"]]
+    bits = 8 * (nbytes - sum(biased)) / weights
+    kind = "array" if array_name else "configuration"
+    say(f"{output}: {len(names)} layers, {weights:,} weights for {kind} {name}, "
+        f"{size_text(nbytes)}, {bits:.3f} bits a weight; biases of {len(biased)} layers; "
+        f"table of contents in {contents_path(output)}")  # fmt: skip
 
 
 def _nbytes(source: Source, choice: Choice) -> int:

@@ -8,17 +8,22 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
+from gobo_rtl.array_config import ArrayConfig
 from gobo_rtl.config import GoboConfig
 from gobo_rtl.formats import (
     IMAGE_HEADER,
     IMAGE_VERSION,
     LAYER_DESCRIPTOR,
+    LAYER_FLAGS,
+    SOURCE_TYPES,
     TILE_ENTRY,
 )
 
+from .array import check_array, row_sums, symmetric
 from .container import Container
-from .encoding import value_bits
+from .encoding import to_float32, value_bits
 from .errors import QuantError
 from .fields import pack_record
 from .output import replacing
@@ -28,6 +33,11 @@ from .tiles import TooManyError, pack_tiles
 __all__ = ["choose_layers", "contents_path", "write_image"]
 
 _CHUNK = 1 << 22  # weights packed at a time
+_SUM_LIMIT = (1 << LAYER_DESCRIPTOR.field("weight_sum").width) - 1
+_SMALLER_TILES = {
+    "configuration": "a configuration with fewer tile_rows or more lanes",
+    "array": "an array with fewer rows",
+}
 # Value formats of a layer that a configuration takes exactly.
 _EXACT = {"fp16": ("fp16",), "bf16": ("bf16",), "fp32": ("fp16", "bf16", "fp32")}
 
@@ -68,21 +78,26 @@ def write_image(
     path: Path,
     container: Container,
     names: Sequence[str],
-    config: GoboConfig,
-    config_name: str = "",
+    target: GoboConfig | ArrayConfig,
+    target_name: str = "",
     *,
     force: bool = False,
     done: Callable[[str], object] = lambda name: None,
 ) -> dict[str, Any]:
     """Write the image of these layers and its table of contents; return the latter.
 
-    ``QuantError`` says which layer and tile the configuration cannot hold, and what to do.
+    ``target`` is a configuration, or an array: then the image is packed for the array, and every
+    layer is proved to run on it.  ``QuantError`` says which layer and tile, row or strip it
+    cannot hold, and what to do.
     """
+    config = target.image if isinstance(target, ArrayConfig) else target
+    array = target if isinstance(target, ArrayConfig) else None
     if contents_path(path) == path:
         raise QuantError(f"{path}: the table of contents takes the name *.json; name it *.bin")
     names = sorted(names)
+    kind = "array" if array else "configuration"
     for name in names:
-        _check_fits(container.layer(name), config, container.path)
+        _check_fits(container.layer(name), config, kind, container.path)
     with (
         replacing(path, force=force) as file,
         replacing(contents_path(path), force=force) as contents,
@@ -91,11 +106,11 @@ def write_image(
         descriptors = []
         for name in names:
             try:
-                descriptors.append(_write_layer(file, container.layer(name), config))
+                descriptors.append(_write_layer(file, container, name, config, array))
             except TooManyError as error:
                 raise QuantError(
-                    f"{container.path}: layer {name}: {error}; choose a configuration with fewer "
-                    "tile_rows or more lanes, or leave the layer out: --exclude"
+                    f"{container.path}: layer {name}: {error}; choose {_SMALLER_TILES[kind]}, "
+                    "or leave the layer out: --exclude"
                 ) from error
             done(name)
         _align(file, config.burst_bytes)
@@ -120,7 +135,7 @@ def write_image(
         file.write(_with_crc(IMAGE_HEADER, header))
         table = {
             "format": "gobo device image",
-            "configuration": {"name": config_name, **config.as_dict()},
+            kind: {"name": target_name, **target.as_dict()},
             "header": {**header, "container_sha256": container.metadata["sha256"]},
             "layers": [
                 {"name": name, **descriptor}
@@ -131,8 +146,8 @@ def write_image(
     return table
 
 
-def _check_fits(stored: StoredLayer, config: GoboConfig, path: Path) -> None:
-    """Refuse a layer that the configuration cannot hold."""
+def _check_fits(stored: StoredLayer, config: GoboConfig, kind: str, path: Path) -> None:
+    """Refuse a layer that the configuration (of a ``kind`` of hardware) cannot hold."""
     options, where = stored.layer.options, f"{path}: layer {stored.name}"
     if len(stored.layer.shape) != 2:
         raise QuantError(
@@ -142,29 +157,61 @@ def _check_fits(stored: StoredLayer, config: GoboConfig, path: Path) -> None:
     if options.index_width not in config.index_widths:
         widths = " or ".join(map(str, config.index_widths))
         raise QuantError(
-            f"{where} has {options.index_width}-bit indexes, the configuration takes {widths}; "
-            "choose another configuration, quantise with other --bits, or --exclude the layer"
+            f"{where} has {options.index_width}-bit indexes, the {kind} takes {widths}; "
+            f"choose another {kind}, quantise with other --bits, or --exclude the layer"
         )
     if options.value_format not in _EXACT[config.value_format]:
         raise QuantError(
-            f"{where} has values in {options.value_format}, the configuration takes "
+            f"{where} has values in {options.value_format}, the {kind} takes "
             f"{config.value_format}; quantise with --value-format {config.value_format}, or choose "
-            "another configuration"
+            f"another {kind}"
         )
 
 
-def _write_layer(file: BinaryIO, stored: StoredLayer, config: GoboConfig) -> dict[str, int]:
-    """Write a layer's codebook, tile table and streams; return its descriptor's fields."""
+def _biases(
+    container: Container, stored: StoredLayer, array: ArrayConfig | None
+) -> NDArray[np.float32] | None:
+    """Return the (rows,) biases of a layer, rounded to FP32; None when it has none.
+
+    ``QuantError`` when an array would compute without what seems to be the layer's bias.
+    """
+    rows, _ = stored.layer.shape
+    name = stored.name.removesuffix(".weight") + ".bias"
+    if not stored.name.endswith(".weight"):
+        return None
+    entry = container.stored.get(name)
+    if entry and entry.dtype in SOURCE_TYPES and entry.shape == (rows,):
+        return to_float32(container.raw(name), entry.dtype)
+    if array and (entry or name in container.layers):
+        raise QuantError(
+            f"{container.path}: layer {stored.name} has {rows} outputs (rows), but {name} is not "
+            f"{rows} plain numbers; the array takes matrices of outputs by inputs: leave it out: "
+            "--exclude"
+        )
+    return None
+
+
+def _write_layer(
+    file: BinaryIO, container: Container, name: str, config: GoboConfig, array: ArrayConfig | None
+) -> dict[str, int]:
+    """Write a layer's codebook, tile table, streams and biases; return its descriptor's fields."""
+    stored = container.layer(name)
     layer = stored.layer
     rows, columns = layer.shape
     tile_count = -(-rows // config.tile_rows)
+    indexes = stored.indexes()
+    sums = row_sums(layer, indexes)
+    if array:
+        check_array(array, layer, sums, f"{container.path}: layer {name}")
+    weight_sum = 0 if sums is None or sums.max() > _SUM_LIMIT else int(sums.max())
+    biases = _biases(container, stored, array)
+
     start = _align(file, config.burst_bytes)
     file.write(value_bits(layer.codebook, config.value_format).tobytes())
     table_at = _align(file, 16)
     file.seek(tile_count * TILE_ENTRY.size, 1)
     index_at = _align(file, config.burst_bytes)
 
-    indexes = stored.indexes()
     values = value_bits(layer.outliers, config.value_format)
     step = max(1, _CHUNK // (columns * config.tile_rows))  # tiles
     entries: list[tuple[Any, ...]] = []
@@ -186,6 +233,13 @@ def _write_layer(file: BinaryIO, stored: StoredLayer, config: GoboConfig) -> dic
     outlier_at = _align(file, config.burst_bytes)
     for part in outlier_parts:
         file.write(part)
+    bias_at = bias_bytes = 0
+    if biases is not None:
+        bias_at = _align(file, config.burst_bytes)
+        padded = np.zeros(tile_count * config.tile_rows, "<f4")
+        padded[:rows] = biases
+        file.write(padded.tobytes())
+        bias_bytes = _align(file, config.beat_bytes) - bias_at
     end = file.tell()
     file.seek(table_at)
     file.write(_tile_table(entries))
@@ -205,6 +259,11 @@ def _write_layer(file: BinaryIO, stored: StoredLayer, config: GoboConfig) -> dic
         "index_bytes": index_bytes,
         "outlier_offset": outlier_at,
         "outlier_bytes": outlier_bytes,
+        "bias_offset": bias_at,
+        "bias_bytes": bias_bytes,
+        "weight_sum": weight_sum,
+        "flags": symmetric(layer) << LAYER_FLAGS["symmetric"]
+        | (layer.unit is not None) << LAYER_FLAGS["grid"],
         "payload_crc32": payload_crc32,
     }
 

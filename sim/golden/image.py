@@ -14,6 +14,7 @@ from gobo_rtl.formats import (
     IMAGE_HEADER,
     IMAGE_VERSION,
     LAYER_DESCRIPTOR,
+    LAYER_FLAGS,
     TILE_ENTRY,
     VALUE_FORMATS,
     Record,
@@ -21,9 +22,12 @@ from gobo_rtl.formats import (
 
 from .matrix import Tile, decode_tiles
 from .tile import Bytes, Flags
-from .values import Bits, finite, on_grid, order, words
+from .values import Bits, finite, on_grid, order, row_sums, words
 
 __all__ = ["Image", "Layer", "read_image"]
+
+_BIAS = VALUE_FORMATS["fp32"]
+_SUM_LIMIT = (1 << LAYER_DESCRIPTOR.field("weight_sum").width) - 1
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,14 @@ class Layer:
     unit_exponent : int
     rows, columns : int
     outlier_count : int
+    symmetric, on_grid : bool
+        The descriptor's flags.
+    weight_sum : int
+        The greatest of the rows' sums of magnitudes, in units; 0 when there is none.
     codebook : (2**index_width,) array
         Bit patterns.
+    biases : (rows,) array or None
+        FP32 bit patterns.
     indexes, outliers : (beats, beat_bytes) arrays
         The two streams.
     tiles : tuple of Tile
@@ -49,7 +59,11 @@ class Layer:
     rows: int
     columns: int
     outlier_count: int
+    symmetric: bool
+    on_grid: bool
+    weight_sum: int
     codebook: Bits
+    biases: Bits | None
     indexes: Bytes
     outliers: Bytes
     tiles: tuple[Tile, ...]
@@ -249,13 +263,27 @@ def _layer(file: _File, config: GoboConfig, number: int, end: int) -> tuple[Laye
     if descriptor["outlier_bytes"] % config.beat_bytes:
         text = f"layer {number} must have whole beats of {config.beat_bytes} bytes"
         raise file.refuse(LAYER_DESCRIPTOR, at, "outlier_bytes", text)
+    bias_at = bias_end = outlier_end  # where there are none
+    if descriptor["bias_offset"] or descriptor["bias_bytes"]:
+        bias_at = expect("bias_offset", _align(outlier_end, config.burst_bytes))
+        size = _align(tile_count * config.tile_rows * _BIAS.width // 8, config.beat_bytes)
+        bias_end = bias_at + expect("bias_bytes", size)
+        file.zero("bytes after the outlier stream", outlier_end, bias_at)
     indexes = file.part("index stream", index_at, index_end - index_at)
     outliers = file.part("outlier stream", outlier_at, outlier_end - outlier_at)
-    payload = file.data[codebook_at:outlier_end]
+    file.part("biases", bias_at, bias_end - bias_at)
+    payload = file.data[codebook_at:bias_end]
     file.sum(LAYER_DESCRIPTOR, at, "payload_crc32", descriptor["payload_crc32"], payload)
 
+    biases = None
+    if bias_end > bias_at:
+        last = bias_at + rows * _BIAS.width // 8
+        file.zero("bytes after the biases", last, bias_end)
+        biases = words(_BIAS, file.data[bias_at:last])
     codebook = words(config.value, file.data[codebook_at:codebook_end])
-    _check_codebook(file, config, number, codebook_at, codebook, descriptor["unit_exponent"])
+    symmetric, on_grid = _check_flags(file, number, at, descriptor, order(config.value, codebook))
+    unit = descriptor["unit_exponent"]
+    _check_codebook(file, config, number, codebook_at, codebook, unit if on_grid else None)
     tiles = tuple(
         decode_tiles(
             config, rows, columns, width, codebook, indexes, outliers,
@@ -270,14 +298,41 @@ def _layer(file: _File, config: GoboConfig, number: int, end: int) -> tuple[Laye
                 raise file.refuse(TILE_ENTRY, entry_at, field, text)
     expect("outlier_count", sum(tile.outlier_count for tile in tiles))
     layer = Layer(
-        width, descriptor["unit_exponent"], rows, columns, descriptor["outlier_count"], codebook,
-        _beats(config, indexes), _beats(config, outliers), tiles,
+        width, unit, rows, columns, descriptor["outlier_count"], symmetric, on_grid,
+        descriptor["weight_sum"], codebook, biases, _beats(config, indexes),
+        _beats(config, outliers), tiles,
     )  # fmt: skip
     if not finite(config.value, layer.matrix).all():
         row, column = np.argwhere(~finite(config.value, layer.matrix))[0]
         text = f"layer {number}: the weight at row {row}, column {column} is infinite or NaN"
         raise file.error("outlier stream", outlier_at, text)
-    return layer, outlier_end
+    sums = row_sums(config.value, layer.matrix, unit) if on_grid else None
+    greatest = 0 if sums is None else int(sums.max())
+    expect("weight_sum", greatest if greatest <= _SUM_LIMIT else 0)
+    return layer, bias_end
+
+
+def _check_flags(
+    file: _File, number: int, at: int, descriptor: dict[str, int], rank: NDArray[np.int64]
+) -> tuple[bool, bool]:
+    """Check a descriptor's flags and unit against the ``order`` of its codebook.
+
+    Return whether the codebook is symmetric, and whether it is on the grid.
+    """
+    flags, unit = descriptor["flags"], descriptor["unit_exponent"]
+    symmetric, on_grid = (bool(flags >> LAYER_FLAGS[name] & 1) for name in ("symmetric", "grid"))
+    text = f"layer {number} has {flags:#04x}, "
+    if unknown := flags & ~sum(1 << bit for bit in LAYER_FLAGS.values()):
+        text += f"of which {unknown:#04x} is not known"
+        raise file.refuse(LAYER_DESCRIPTOR, at, "flags", text)
+    if symmetric != np.array_equal(rank, -rank[::-1]):
+        text += f"but the codebook is {'not ' if symmetric else ''}sign-symmetric"
+        raise file.refuse(LAYER_DESCRIPTOR, at, "flags", text)
+    if unit and (not on_grid or not rank.any()):
+        why = "all of its centroids are 0" if on_grid else "it is not on the grid"
+        text = f"layer {number} must have 0, as {why}, not {unit}"
+        raise file.refuse(LAYER_DESCRIPTOR, at, "unit_exponent", text)
+    return symmetric, on_grid
 
 
 def _index_bytes(config: GoboConfig, rows: int, columns: int, index_width: int) -> int:
@@ -297,9 +352,9 @@ def _beats(config: GoboConfig, data: bytes) -> NDArray[np.uint8]:
 
 
 def _check_codebook(
-    file: _File, config: GoboConfig, number: int, at: int, codebook: Bits, unit_exponent: int
+    file: _File, config: GoboConfig, number: int, at: int, codebook: Bits, unit: int | None
 ) -> None:
-    """Check that centroids are finite, ascending, and on the shipping grid when it has a unit."""
+    """Check that centroids are finite, ascending, and, where there is a unit, on its grid."""
     value, size = config.value, config.value_width // 8
     rank = order(value, codebook)
     for n, bits in enumerate(codebook.tolist()):
@@ -308,6 +363,6 @@ def _check_codebook(
             raise file.error(what, at + n * size, f"{bits:#x} is infinite or NaN")
         if n and rank[n] < rank[n - 1]:
             raise file.error(what, at + n * size, f"{bits:#x} is below the entry before")
-        if unit_exponent and not on_grid(value, bits, unit_exponent):
-            text = f"{bits:#x} is not on the grid of 2^{unit_exponent}"
+        if unit is not None and not on_grid(value, bits, unit):
+            text = f"{bits:#x} is not on the grid of 2^{unit}"
             raise file.error(what, at + n * size, text)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from gobo_rtl.formats import ValueFormat
 
-__all__ = ["Bits", "finite", "on_grid", "order", "words"]
+__all__ = ["Bits", "finite", "on_grid", "order", "row_sums", "words"]
 
 Bits = NDArray[np.unsignedinteger[Any]]
 """Bit patterns of values: uint16, or uint32 for ``fp32``."""
@@ -47,3 +47,23 @@ def on_grid(value: ValueFormat, bits: int, unit_exponent: int) -> bool:
         return False
     n = significand << shift if shift >= 0 else significand >> -shift
     return n <= (255 if value.name == "bf16" else 2047)
+
+
+def row_sums(value: ValueFormat, bits: Bits, unit_exponent: int) -> NDArray[np.int64] | None:
+    """Return the (rows,) sums of the magnitudes of finite values (rows, columns) in a unit.
+
+    None when a value is not an integer in the unit ``2^unit_exponent``.  A magnitude above 2^32
+    counts as 2^32, so that no sum can overflow.
+    """
+    wide = bits.astype(np.int64)
+    fraction = wide & ((1 << value.fraction_width) - 1)
+    exponent = wide >> value.fraction_width & ((1 << value.exponent_width) - 1)
+    significand = fraction | np.where(exponent, 1 << value.fraction_width, 0)
+    bias = (1 << (value.exponent_width - 1)) - 1
+    shift = np.maximum(exponent, 1) - bias - value.fraction_width - unit_exponent
+    # A significand has at most 24 bits: none is left after 24 down, and 33 up is above 2^32.
+    down = np.clip(-shift, 0, 24)
+    if (significand & ((1 << down) - 1)).any():
+        return None
+    magnitude = significand >> down << np.clip(shift, 0, 33)
+    return np.asarray(np.minimum(magnitude, 1 << 32).sum(axis=1), np.int64)

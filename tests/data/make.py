@@ -11,12 +11,13 @@ import json
 import struct
 import tempfile
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 from gobo_rtl.config import CONFIGS
-from gobo_rtl.formats import IMAGE_HEADER, LAYER_RECORD, Record
+from gobo_rtl.formats import IMAGE_HEADER, LAYER_DESCRIPTOR, LAYER_RECORD, Record
 from quant import container
 from quant.fit import Options, OutlierRule
 from quant.image import write_image
@@ -34,9 +35,10 @@ SMALL = np.array(
 
 @dataclass(frozen=True)
 class Vector:
-    """A model with one matrix ``w`` and a bias, and how it is stored."""
+    """A model with one matrix ``fc.weight`` and maybe its biases, and how it is stored."""
 
     weights: np.ndarray
+    biases: list[float]
     options: Options
     bits: int
     config: str
@@ -54,14 +56,17 @@ def vectors() -> dict[str, Vector]:
     sparse[0, [0, 5, 6, 2047 * 16, 33999]] = [1, -1, 2, -2, 4]  # an escape leads to the fourth
     share = OutlierRule("share", 0.1)
     return {
-        "small": Vector((SMALL / 64).astype(np.float32), Options(outliers=share), 3, "tiny"),
-        "fp16": Vector(random(19, 37), Options(outliers=share), 2, "rows"),
-        "bf16": Vector(random(70, 5), Options(value_format="bf16", outliers=share), 4, "bf16",
-                       "BF16"),
-        "fp32": Vector(random(18, 20), Options(value_format="fp32", outliers=share, paper=True), 3,
-                       "fp32"),
-        "symmetric": Vector(random(20, 20), Options(symmetric=True, policy="minmax"), 3, "default"),
-        "escapes": Vector(sparse, Options(outliers=OutlierRule("zscore", 3.5)), 2, "rows"),
+        "small": Vector((SMALL / 64).astype(np.float32), [0.5, -1, 0.125, 0, 3],
+                        Options(outliers=share), 3, "tiny"),
+        "fp16": Vector(random(19, 37), [n / 8 for n in range(-9, 10)], Options(outliers=share), 2,
+                       "rows"),
+        "bf16": Vector(random(70, 5), [n / 4 for n in range(70)],
+                       Options(value_format="bf16", outliers=share), 4, "bf16", "BF16"),
+        "fp32": Vector(random(18, 20), [2.0**n for n in range(18)],
+                       Options(value_format="fp32", outliers=share, paper=True), 3, "fp32"),
+        "symmetric": Vector(random(20, 20), [], Options(symmetric=True, policy="minmax"), 3,
+                            "default"),
+        "escapes": Vector(sparse, [], Options(outliers=OutlierRule("zscore", 3.5)), 2, "rows"),
     }  # fmt: skip
 
 
@@ -69,18 +74,20 @@ def build(folder: Path) -> None:
     """Write all vectors into ``folder``."""
     for name, vector in vectors().items():
         with tempfile.TemporaryDirectory() as place:
-            tensors = {"w": vector.weights, "bias": np.arange(3, dtype=np.float32)}
+            tensors = {"fc.weight": vector.weights}
+            if vector.biases:
+                tensors["fc.bias"] = np.array(vector.biases, np.float32)
             if vector.source == "BF16":
                 model = toy.bf16_file(Path(place) / "model.safetensors", tensors)
             else:
                 model = toy.save(Path(place), tensors)
             source = open_model(str(model))
-            choices = select(list(source.tensors.values()), include=["w"], bits=vector.bits)
+            choices = select(list(source.tensors.values()), include=["fc.weight"], bits=vector.bits)
             path = folder / f"{name}.gobo.safetensors"
             write(path, source, choices, vector.options, force=True)
         opened = container.read(path)
-        write_image(folder / f"{name}.bin", opened, ["w"], CONFIGS[vector.config], vector.config,
-                    force=True)  # fmt: skip
+        write_image(folder / f"{name}.bin", opened, opened.layers, CONFIGS[vector.config],
+                    vector.config, force=True)  # fmt: skip
         (folder / f"{name}.decoded.json").write_text(json.dumps(decoded(path)) + "\n")
 
 
@@ -111,7 +118,7 @@ def examples(folder: Path) -> dict[str, str]:
 def container_example(folder: Path) -> str:
     data = (folder / "small.gobo.safetensors").read_bytes()
     size = int.from_bytes(data[:8], "little")
-    entry = json.loads(data[8 : 8 + size])["w.gobo"]["data_offsets"]
+    entry = json.loads(data[8 : 8 + size])["fc.weight.gobo"]["data_offsets"]
     start = 8 + size + entry[0]
     record = data[start : 8 + size + entry[1]]
     layer = page_reader.layer(record)
@@ -135,11 +142,11 @@ def container_example(folder: Path) -> str:
     ]
     matrix = "\n".join("    " + " ".join(f"{n:4}" for n in row) for row in SMALL.tolist())
     return (
-        "**Example.** `tests/data/small.gobo.safetensors` holds a 5 x 4 matrix `w` and an FP32 "
-        "tensor `bias`; the weights are these, divided by 64:\n\n"
+        "**Example.** `tests/data/small.gobo.safetensors` holds a 5 x 4 matrix `fc.weight` and "
+        "its biases, an FP32 tensor `fc.bias`; the weights are these, divided by 64:\n\n"
         f"{matrix}\n\n"
-        f"The file starts with `{spaced(data[:8])}`, a header of {size} bytes. The record of `w` "
-        f"is at {start}; its header says:\n\n{field_rows(LAYER_RECORD, record)}\n\n"
+        f"The file starts with `{spaced(data[:8])}`, a header of {size} bytes. The record of "
+        f"`fc.weight` is at {start}; its header says:\n\n{field_rows(LAYER_RECORD, record)}\n\n"
         "and its sections are\n\n"
         "| section | offset | bytes | meaning |\n|---|---|---|---|\n" + "\n".join(rows) + "\n\n"
         f"So the outliers are at the positions {numbers(layer['positions'])}."
@@ -152,6 +159,10 @@ def image_example(folder: Path) -> str:
     index, outlier = fields["index_offset"], fields["outlier_offset"]
     table = fields["tile_table_offset"]
     index_end, outlier_end = index + fields["index_bytes"], outlier + fields["outlier_bytes"]
+    bias, at, unit = fields["bias_offset"], IMAGE_HEADER.size, fields["unit_exponent"]
+    (layer,) = page_reader.read(folder / "small.gobo.safetensors")["layers"].values()
+    weights = np.array(layer["weights"]).reshape(layer["shape"])
+    sums = [sum(abs(weight) for weight in row) / Fraction(2) ** unit for row in weights]
     parts = [
         ("codebook", fields["codebook_offset"], 16, "as in the container"),
         ("tile table", table, 32, "two tiles: where their groups and their records start, and "
@@ -160,6 +171,8 @@ def image_example(folder: Path) -> str:
          "same for the second tile, where three lanes of each group are padding"),
         ("outlier stream", outlier, outlier_end - outlier, "of each tile 2 x 16 bits of counts, "
          "2 x 16 bits of CRC-16, its record, zero bits"),
+        ("biases", bias, fields["bias_bytes"], "of 5 rows: " +
+         numbers(vectors()["small"].biases) + "; of the 3 rows that the second tile lacks, 0"),
     ]  # fmt: skip
     rows = [
         f"| {name} | {at} | `{spaced(data[at : at + size])}` | {meaning} |"
@@ -170,8 +183,10 @@ def image_example(folder: Path) -> str:
         "configuration `tiny`: 4 lanes down 4 rows, beats of 8 bytes, bursts of 32.  "
         "Its header says:\n\n"
         f"{field_rows(IMAGE_HEADER, data)}\n\n"
-        f"The descriptor follows at {IMAGE_HEADER.size} (its fields are in "
-        "`small.json`), and then\n\n"
+        f"The descriptor follows at {at} and says (its fields are in `small.json`, too):\n\n"
+        f"{field_rows(LAYER_DESCRIPTOR, data[at:])}\n\n"
+        f"The magnitudes of a row add up to {', '.join(map(str, sums))} units of 2^{unit}; the "
+        "greatest is `weight_sum`. Then come\n\n"
         "| part | offset | bytes | meaning |\n|---|---|---|---|\n" + "\n".join(rows)
     )
 

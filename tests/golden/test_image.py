@@ -32,6 +32,25 @@ def small() -> bytes:
 
 SMALL = small()
 
+# The layer of cases.py on the grid of 2^-9 and with biases: header, descriptor, codebook at 256,
+# tile table at 272, streams at 288 and 320, biases at 352 (bursts of 32).  Its second outlier is
+# 0x3550, 170 units; the magnitudes of row 1, 0xC248 and -1, are 1608 and 512 units.
+HAND_PARTS = {
+    0: b"GOBOIMG\0" + bytes.fromhex("0100 00 08 0400 0400 0400 4000 0400"),
+    24: bytes.fromhex("01000000 00000000 8001000000000000"),
+    128: b"GOBD" + bytes.fromhex("03 00 f7ff 03000000 02000000 01000000 02000000"),
+    152: bytes.fromhex("0001000000000000 1001000000000000"),
+    168: bytes.fromhex("2001000000000000 0800000000000000"),
+    184: bytes.fromhex("4001000000000000 1000000000000000"),
+    200: bytes.fromhex("6001000000000000 1000000000000000"),
+    216: bytes.fromhex("48080000 02"),
+    256: CODEBOOK.astype("<u2").tobytes(),
+    272: bytes.fromhex("00000000 00000000 02000000 02000000"),
+    288: INDEXES,
+    320: bytes.fromhex("0200 0200 ebcb 32ea  0100 48c2  0a00 5035"),
+    352: bytes.fromhex("0000803f 00000080 0100c0ff 00000000"),  # 1, -0, a NaN; no fourth row
+}
+
 
 def number(data: bytes, record: Record, at: int, field: str) -> int:
     """A field of the record at ``at``."""
@@ -48,7 +67,8 @@ def sealed(data: bytes) -> bytes:
         out[at : at + 4] = zlib.crc32(covered).to_bytes(4, "little")
 
     start = number(out, LAYER_DESCRIPTOR, 128, "codebook_offset")
-    end = sum(number(out, LAYER_DESCRIPTOR, 128, f"outlier_{part}") for part in ("offset", "bytes"))
+    last = "bias" if number(out, LAYER_DESCRIPTOR, 128, "bias_bytes") else "outlier"
+    end = sum(number(out, LAYER_DESCRIPTOR, 128, f"{last}_{part}") for part in ("offset", "bytes"))
     put(128 + 120, bytes(out[start:end]))
     put(128 + 124, bytes(out[128 : 128 + 124]))
     put(120, bytes(out[128:]))
@@ -56,10 +76,21 @@ def sealed(data: bytes) -> bytes:
     return bytes(out)
 
 
-def changed(offset: int, value: str) -> bytes:
-    """The small image with bytes replaced and all sums right."""
+def assembled(parts: dict[int, bytes], size: int) -> bytes:
+    """An image of parts at their offsets, with all sums right."""
+    data = bytearray(size)
+    for at, part in parts.items():
+        data[at : at + len(part)] = part
+    return sealed(data)
+
+
+HAND = assembled(HAND_PARTS, 384)
+
+
+def changed(data: bytes, offset: int, value: str) -> bytes:
+    """An image with bytes replaced and all sums right."""
     raw = bytes.fromhex(value)
-    return sealed(SMALL[:offset] + raw + SMALL[offset + len(raw) :])
+    return sealed(data[:offset] + raw + data[offset + len(raw) :])
 
 
 def flips(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -73,28 +104,50 @@ def flips(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def test_image_by_hand():
-    # Header, descriptor, codebook at 256, tile table at 272, streams at 288 and 320 (bursts of 32).
+    # Off the grid and without biases.
     parts = {
-        0: b"GOBOIMG\0" + bytes.fromhex("0100 00 08 0400 0400 0400 4000 0400"),
+        **HAND_PARTS,
         24: bytes.fromhex("01000000 00000000 6001000000000000"),
         128: b"GOBD" + bytes.fromhex("03 00 0000 03000000 02000000 01000000 02000000"),
-        152: bytes.fromhex("0001000000000000 1001000000000000"),
-        168: bytes.fromhex("2001000000000000 0800000000000000"),
-        184: bytes.fromhex("4001000000000000 1000000000000000"),
-        256: CODEBOOK.astype("<u2").tobytes(),
-        272: bytes.fromhex("00000000 00000000 02000000 02000000"),
-        288: INDEXES,
         320: OUTLIERS,
     }
-    data = bytearray(352)
-    for at, part in parts.items():
-        data[at : at + len(part)] = part
-    image = read_image(sealed(data))
+    for at in (200, 216, 352):
+        del parts[at]
+    data = assembled(parts, 352)
+    image = read_image(data)
     assert image.config == TINY and image.container_sha256 == bytes(32)
     (layer,) = image.layers
     assert np.array_equal(layer.matrix, MATRIX) and layer.outlier_count == 2
     assert layer.indexes.tobytes() == INDEXES and layer.outliers.tobytes() == OUTLIERS
-    assert sealed(data) == stimulus.image(TINY, [hand_layer()])
+    assert layer.biases is None and layer.weight_sum == 0
+    assert not layer.on_grid and not layer.symmetric
+    assert data == stimulus.image(TINY, [hand_layer()])
+
+
+def test_biases_sum_and_flags_by_hand():
+    (layer,) = read_image(HAND).layers
+    assert layer.biases.tolist() == [0x3F80_0000, 0x8000_0000, 0xFFC0_0001]
+    assert layer.biases.dtype == np.uint32
+    assert (layer.unit_exponent, layer.weight_sum) == (-9, 1608 + 512)
+    assert layer.on_grid and not layer.symmetric
+
+
+def test_a_symmetric_codebook_is_flagged_whatever_the_signs_of_its_zeros():
+    for middle in ("0000 0000", "0080 0000", "0000 0080"):
+        data = changed(HAND, 256, f"00c0 00bc 00b8 {middle} 0038 003c 0040")
+        with pytest.raises(ValueError, match=r"flags at offset 220: .* the codebook is sign-sym"):
+            read_image(data)
+        (layer,) = read_image(changed(data, 220, "03")).layers
+        assert layer.symmetric
+
+
+def test_a_layer_of_zeros_has_unit_0():
+    data = changed(changed(HAND, 256, "00" * 16), 220, "03")
+    with pytest.raises(ValueError, match=r"unit_exponent at offset 134: .* all of its centroids a"):
+        read_image(data)
+    # In units of 1 the outliers are no integers, so there is no sum.
+    data = changed(changed(data, 134, "0000"), 216, "00000000")
+    assert read_image(data).layers[0].weight_sum == 0
 
 
 def assert_reads(image: Image, layers: list[stimulus.Layer]) -> None:
@@ -141,26 +194,32 @@ def test_any_image_reads(config, data):
 # -- bad images -----------------------------------------------------------------------------
 
 
-def test_every_bit_flip_is_told():
-    for at, data in flips(SMALL):
+@pytest.mark.parametrize("image", [SMALL, HAND], ids=["small", "hand"])
+def test_every_bit_flip_is_told(image):
+    for at, data in flips(image):
         with pytest.raises(ValueError, match=r"^image: .* at offset \d+: "):
             read_image(data)
             pytest.fail(f"a flip in byte {at} was not seen")
 
 
-def test_every_bit_flip_is_told_or_harmless_when_the_sums_are_right():
-    # What may change without a rule being broken: hash, more index widths, centroids, their unit.
-    free = {*range(40, 72), *range(120, 128), 11, 128 + 6, 128 + 7, *range(128 + 120, 256 + 16)}
+# What may change without a rule being broken: hash, more index widths, centroids, biases.
+FREE = {*range(40, 72), *range(120, 128), 11, *range(128 + 120, 256 + 16)}
+
+
+@pytest.mark.parametrize(
+    ("image", "free"), [(SMALL, FREE), (HAND, {*FREE, *range(352, 364)})], ids=["small", "hand"]
+)
+def test_every_bit_flip_is_told_or_harmless_when_the_sums_are_right(image, free):
     accepted = 0
-    for at, data in flips(SMALL):
+    for at, data in flips(image):
         try:
-            image = read_image(sealed(data))
+            read = read_image(sealed(data))
         except ValueError as error:
             assert " at offset " in str(error), at
         else:
             accepted += 1
             assert at in free, f"a flip in byte {at} was not seen"
-            same = image.layers[0].matrix == read_image(SMALL).layers[0].matrix
+            same = read.layers[0].matrix == read_image(image).layers[0].matrix
             assert same.all() or at in range(256, 256 + 16)
     assert accepted > 32 * 8  # the hash at least
 
@@ -191,7 +250,7 @@ FAULTS = [
     (24, "00ffffff", "layer_count at offset 24: 4294967040 descriptors do not fit"),
     (32, "00", "file_bytes at offset 32: is 256, but the file has 384 bytes; something is"),
     (128, "00", "layer descriptor, magic at offset 128: must be b'GOBD'"),
-    (134, "0100", "codebook entry 0 at offset 256: .* not on the grid of 2\\^1"),
+    (134, "0100", "unit_exponent at offset 134: layer 0 must have 0, as it is not on the grid"),
     (136, "00", "rows at offset 136: layer 0 has none"),
     (140, "00", "columns at offset 140: layer 0 has none"),
     (144, "01", "tile_count at offset 144: layer 0 must have 2, not 1"),
@@ -200,7 +259,13 @@ FAULTS = [
     (176, "18", "index_bytes at offset 176: layer 0 must have 16, not 24"),
     (192, "19", "outlier_bytes at offset 192: layer 0 must have whole beats of 8 bytes"),
     (193, "ff", "outlier stream at offset 352: needs 65312 bytes"),
-    (200, "01", "layer descriptor, unused bytes at offset 200: must be 0"),
+    (200, "01", "bias_offset at offset 200: layer 0 must have 384, not 1"),
+    (208, "10", "bias_offset at offset 200: layer 0 must have 384, not 0"),
+    (216, "01", "weight_sum at offset 216: layer 0 must have 0, not 1"),
+    (220, "01", "flags at offset 220: layer 0 has 0x01, but the codebook is not sign-symmetric"),
+    (220, "02", "codebook entry 0 at offset 256: .* is not on the grid of 2\\^0"),
+    (221, "01", "layer descriptor, unused bytes at offset 221: must be 0"),
+    (247, "80", "layer descriptor, unused bytes at offset 247: must be 0"),
     (256, "007c", "codebook entry 0 at offset 256: 0x7c00 is infinite or NaN"),
     (256, "ff7b", "codebook entry 1 at offset 258: .* is below the entry before"),
     (288, "09", "tile entry, index_offset at offset 288: layer 0, tile 1 has 8, not 9"),
@@ -213,10 +278,30 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("offset", "value", "text"), FAULTS)
-def test_fault_names_field_and_offset(offset, value, text):
+HAND_FAULTS = [
+    (134, "f6ff", "codebook entry 0 at offset 256: 0xc000 is not on the grid of 2\\^-10"),
+    (134, "f8ff", "weight_sum at offset 216: layer 0 must have 1060, not 2120"),
+    (200, "0000", "bias_offset at offset 200: layer 0 must have 352, not 0"),
+    (200, "80", "bias_offset at offset 200: layer 0 must have 352, not 384"),
+    (208, "00", "bias_bytes at offset 208: layer 0 must have 16, not 0"),
+    (208, "18", "bias_bytes at offset 208: layer 0 must have 16, not 24"),
+    (216, "49", "weight_sum at offset 216: layer 0 must have 2120, not 2121"),
+    (216, "00000000", "weight_sum at offset 216: layer 0 must have 2120, not 0"),
+    (220, "00", "unit_exponent at offset 134: layer 0 must have 0, as it is not on the grid, not"),
+    (220, "06", "flags at offset 220: layer 0 has 0x06, of which 0x04 is not known"),
+    (336, "01", "bytes after the outlier stream at offset 336: must be 0, not 0x01"),
+    (364, "01", "bytes after the biases at offset 364: must be 0, not 0x01"),
+    (368, "01", "bytes after the last layer at offset 368: must be 0, not 0x01"),
+]
+
+
+@pytest.mark.parametrize(
+    ("image", "offset", "value", "text"),
+    [(SMALL, *fault) for fault in FAULTS] + [(HAND, *fault) for fault in HAND_FAULTS],
+)
+def test_fault_names_field_and_offset(image, offset, value, text):
     with pytest.raises(ValueError, match=f"^image: .*{text}"):
-        read_image(changed(offset, value))
+        read_image(changed(image, offset, value))
 
 
 def test_gaps_around_layers_are_zero():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gobo_rtl.formats import VALUE_FORMATS
-from sim.golden.values import finite, on_grid, order, words
+from sim.golden.values import finite, on_grid, order, row_sums, words
 
 SEED = 20
 
@@ -58,3 +58,24 @@ def test_grid_is_multiples_of_its_unit(name, limit, unit):
 def test_words_are_little_endian():
     assert words(VALUE_FORMATS["bf16"], bytes.fromhex("0180 ff7f")).tolist() == [0x8001, 0x7FFF]
     assert words(VALUE_FORMATS["fp32"], bytes.fromhex("04030281")).tolist() == [0x81020304]
+
+
+@pytest.mark.parametrize("name", VALUE_FORMATS)
+def test_row_sums_are_those_of_the_numbers(name):
+    value, bits = VALUE_FORMATS[name], patterns(name)[::29]
+    bits = bits[finite(value, bits)]
+    numbers, rows = [Fraction(x) for x in floats(name, bits)], bits[:, None]
+    for unit in (-150, -24, -9, 0, 3, 100):
+        whole = np.array([(x / Fraction(2) ** unit).denominator == 1 for x in numbers])
+        want = [min(abs(x) / Fraction(2) ** unit, 1 << 32) for x in numbers]
+        got = row_sums(value, rows[whole], unit)
+        assert got.tolist() == [int(x) for x, there in zip(want, whole, strict=True) if there]
+        for broken in np.flatnonzero(~whole)[:: max(1, (~whole).sum() // 50)]:
+            assert row_sums(value, rows[[broken]], unit) is None
+
+
+def test_row_sums_add_up_along_rows():
+    bits = np.array([[0x3C00, 0xBC00, 0x4000], [0, 0x8000, 0xC200]], np.uint16)  # 1 -1 2, 0 -0 -3
+    assert row_sums(VALUE_FORMATS["fp16"], bits, 0).tolist() == [4, 3]
+    assert row_sums(VALUE_FORMATS["fp16"], bits, -1).tolist() == [8, 6]
+    assert row_sums(VALUE_FORMATS["fp16"], bits, 1) is None

@@ -29,17 +29,24 @@ def test_the_files_are_what_their_script_makes(tmp_path):
 def test_container_and_image_give_the_decoded_weights(name):
     says = json.loads((make.FOLDER / f"{name}.decoded.json").read_text())
     opened = container.read(make.FOLDER / f"{name}.gobo.safetensors")
-    weights = opened.weights("w")
+    weights = opened.weights("fc.weight")
     assert hashlib.sha256(weights.tobytes()).hexdigest() == says["weights_sha256"]
     assert list(weights.shape) == says["shape"]
-    assert opened.raw("bias").tobytes().hex() == says["stored"]["bias"]
-    layer = opened.layer("w").layer
+    stored = {name: opened.raw(name).tobytes().hex() for name in opened.stored}
+    assert stored == says["stored"]
+    layer = opened.layer("fc.weight").layer
     assert layer.codebook.tolist() == says["codebook"]
     assert layer.positions.tolist() == says["positions"]
     assert layer.outliers.tolist() == says["outliers"]
 
-    (matrix,) = (layer.matrix for layer in read_image(make.FOLDER / f"{name}.bin").layers)
-    bits = matrix.astype(np.uint32)
+    (read,) = read_image(make.FOLDER / f"{name}.bin").layers
+    biases = make.vectors()[name].biases
+    assert (read.biases is None) == (not biases)
+    if biases:
+        assert read.biases.view(np.float32).tolist() == biases
+    assert read.symmetric == (name in ("symmetric", "escapes"))  # or all centroids are 0
+    assert read.on_grid == (name != "fp32")
+    bits = read.matrix.astype(np.uint32)
     if layer.options.value_format == "fp16":
         values = bits.astype(np.uint16).view(np.float16).astype(np.float32)
     else:
