@@ -27,7 +27,7 @@ __all__ = ["Container", "StoredLayer", "read_container"]
 
 Floats = NDArray[np.float32]
 
-# Element types of safetensors that numpy has; a BF16 tensor is given as its bits.
+# Element types of safetensors; numpy has no BF16, whose tensors are given in FP32.
 _TYPES = {
     "BOOL": "?", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "BF16": "<u2", "F16": "<f2",
     "U32": "<u4", "I32": "<i4", "F32": "<f4", "U64": "<u8", "I64": "<i8", "F64": "<f8",
@@ -65,8 +65,9 @@ class StoredLayer:
         """The weights as FP32 numbers, which hold every value of the formats."""
         if self.value.name == "fp16":
             return self.matrix.view(np.float16).astype(np.float32)
-        wide = self.matrix.astype(np.uint32) << np.uint32(32 - self.value.width)
-        return wide.view(np.float32)
+        if self.value.name == "bf16":
+            return _from_bf16(self.matrix)
+        return self.matrix.view(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +86,11 @@ def read_container(path: Path) -> Container:
         return _container(data)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def _from_bf16(bits: Bits) -> Floats:
+    """Return BF16 patterns as numbers: they are the upper halves of FP32's."""
+    return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
 
 
 def _container(data: bytes) -> Container:
@@ -112,6 +118,8 @@ def _container(data: bytes) -> Container:
                 raise ValueError(f"record of {name} at offset {start}: {error}") from error
         elif entry["dtype"] in _TYPES:
             flat = np.frombuffer(part, _TYPES[entry["dtype"]])
+            if entry["dtype"] == "BF16":
+                flat = _from_bf16(flat)
             tensors[name] = flat.reshape(entry["shape"])
     return Container(metadata, layers, tensors)
 

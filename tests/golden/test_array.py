@@ -75,7 +75,7 @@ def test_sums_that_int64_cannot_hold_are_pythons_integers():
 def test_rows_that_are_too_great_are_refused():
     with pytest.raises(OverflowError, match=r"add up to 4503599627370496, 2\^52 or more"):
         sums(np.ones((1, 1), np.int64), np.array([[1 << 52]]))
-    with pytest.raises(OverflowError, match="2 weights of up to .* too many to add up"):
+    with pytest.raises(OverflowError, match=r"2 weights of up to .* too many to add up"):
         row_sums(np.full((1, 2), 1 << 61))
 
 
