@@ -1,0 +1,1 @@
+"""The accelerator: its blocks around a bus, with a queue of jobs."""
