@@ -3,8 +3,8 @@
 The fit asks only for how many weights lie below a point and what they sum to.  So the group is
 not sorted: it is counted into narrow **buckets** of equal width, with the sum of each.  A point
 inside a bucket needs that bucket's weights; such a bucket is **opened**: its weights are fetched
-and sorted.  A fit touches a few hundred of 16384 buckets.  Interpolated counts
-(:meth:`Ranks.about`) foretell which, so that one pass fetches them all.
+and sorted.  A fit touches a few hundred of 2^14 to 2^16 buckets.  Interpolated counts
+(:class:`Sketch`) foretell which, so that one pass fetches them all.
 
 Sums are exact.  A float32 weight is an integer in a small enough unit; numbers are split into
 **limbs** of 24 bits, and fewer than 2^29 of those add up in float64 without rounding.
@@ -88,6 +88,8 @@ class Ranks:
         Float32 numbers; a weight ``w`` belongs to the group when ``low < w < high``.
     buckets : int
         Buckets, at least 8; tests take few.
+
+    Keys of numbers near the ends of float32 overflow on the way: the caller has numpy ignore that.
     """
 
     def __init__(self, blocks: Blocks, low: float, high: float, buckets: int = BUCKETS) -> None:

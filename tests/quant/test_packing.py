@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quant.packing import pack, packed_size, rice_decode, rice_encode, unpack
+from quant.packing import Packer, pack, packed_size, rice_decode, rice_encode, unpack
 
 SEED = 20
 
@@ -40,6 +40,20 @@ def test_indexes_of_several_blocks(width: int, count: int) -> None:
     bits = (numbers[:, None] >> np.arange(width)) & 1
     assert np.array_equal(packed, np.packbits(bits.reshape(-1), bitorder="little"))
     assert np.array_equal(unpack(packed, width, count), numbers)
+
+
+@given(
+    st.lists(st.one_of(st.integers(0, 20), st.sampled_from([65528, 65536, 70_000])), max_size=6),
+    st.integers(1, 4),
+)
+def test_pieces_of_any_size_pack_as_the_whole(sizes: list[int], width: int) -> None:
+    rng = np.random.default_rng(SEED)
+    pieces = [rng.integers(0, 1 << width, size).astype(np.uint8) for size in sizes]
+    packer = Packer(sum(sizes), width)
+    for piece in pieces:
+        packer.add(piece)
+    bits = (np.concatenate([*pieces, []]).astype(np.uint8)[:, None] >> np.arange(width)) & 1
+    assert packer.packed().tobytes() == np.packbits(bits, bitorder="little").tobytes()
 
 
 def test_a_number_too_wide_is_refused() -> None:
