@@ -1,0 +1,155 @@
+"""Layers, images and runs for the benches of the accelerator, of any shape and pattern."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from gobo_rtl.array_config import ArrayConfig
+from quant.fit import Layer, Options, OutlierRule
+from quant.image import write_image
+from quant.packing import pack
+from quant.record import StoredLayer
+from sim.golden.image import read_image
+from sim.golden.layer import ArrayLayer, layer_of_image
+
+__all__ = ["ACTIVATIONS", "PATTERNS", "Shape", "activations", "make_image"]
+
+UNIT = -12
+"""Exponent of the layers' unit."""
+
+PATTERNS = ("none", "share:0.003", "share:0.02", "share:0.3", "row", "step", "all", "corners")
+"""Where the outliers are."""
+
+ACTIVATIONS = ("normal", "wide", "extreme", "subnormal", "special", "zero")
+"""Of what kind the activations are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """A layer to be made: its sizes, its outliers, and what its biases are."""
+
+    rows: int
+    columns: int
+    index_width: int = 3
+    pattern: str = "share:0.02"
+    bias: str = "normal"  # or "none", or "special": infinities, NaN, the greatest and the least
+    symmetric: bool = False
+
+
+def outlier_places(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    """Return where the outliers are, a bool for each weight."""
+    places = np.zeros((shape.rows, shape.columns), bool)
+    kind, _, share = shape.pattern.partition(":")
+    if kind == "share":
+        places = rng.random(places.shape) < float(share)
+    elif kind == "row":
+        places[rng.integers(shape.rows)] = True
+    elif kind == "step":
+        places[:, rng.integers(shape.columns)] = True
+    elif kind == "corners":
+        places[np.ix_((0, -1), (0, -1))] = True
+    elif kind == "all":
+        places[:] = True
+    elif kind != "none":
+        raise ValueError(f"no pattern is called {shape.pattern!r}")
+    return places
+
+
+def _layer(rng: np.random.Generator, config: ArrayConfig, shape: Shape) -> Layer:
+    """Return a layer on the grid that the array takes: its rows' sums stay within the bound."""
+    grid = (1 << config.grid_width - 1) - 1
+    half = np.sort(rng.integers(0, grid + 1, 1 << shape.index_width - 1))
+    other = half if shape.symmetric else np.sort(rng.integers(0, grid + 1, half.size))
+    codebook = np.concatenate([-half[::-1], other])
+    places = outlier_places(rng, shape)
+    # Significands of the format's full width, shifted as far as a row of nothing else allows.
+    room = (1 << config.weight_sum_width) // shape.columns
+    shift = min(max(room.bit_length() - config.value.fraction_width - 2, 0), 15 - UNIT - 12)
+    most = min((2 << config.value.fraction_width) - 1, room - 1)
+    outliers = rng.integers(-most, most + 1, int(places.sum()))
+    outliers <<= rng.integers(0, shift + 1, outliers.size)
+    indexes = rng.integers(0, codebook.size, places.size - outliers.size).astype(np.uint8)
+    return Layer(
+        options=Options(index_width=shape.index_width, value_format=config.value_format,
+                        outliers=OutlierRule("share", 0.01), symmetric=shape.symmetric),
+        shape=places.shape, mean=0.0, deviation=1.0, centroids=codebook * 2.0**UNIT,
+        codebook=np.ldexp(codebook.astype(np.float32), UNIT), unit=UNIT, iterations=1,
+        indexes=pack(indexes, shape.index_width), positions=np.flatnonzero(places),
+        outliers=np.ldexp(outliers.astype(np.float32), UNIT),
+        l1=0.0, max_error=0.0, squared_error=0.0, outlier_error=0.0,
+    )  # fmt: skip
+
+
+def _biases(rng: np.random.Generator, shape: Shape) -> np.ndarray | None:
+    """Return the (rows,) FP32 biases."""
+    if shape.bias == "none":
+        return None
+    biases = rng.normal(0, 3, shape.rows).astype(np.float32)
+    if shape.bias == "special":
+        corners = np.array([np.inf, -np.inf, np.nan, 3.4e38, -3.4e38, 1e-45, -0.0], np.float32)
+        places = rng.random(shape.rows) < 0.5
+        biases[places] = rng.choice(corners, int(places.sum()))
+    return biases
+
+
+def make_image(
+    config: ArrayConfig, shapes: Sequence[Shape], seed: int
+) -> tuple[bytes, list[ArrayLayer]]:
+    """Return an image of random layers, packed for the array, and what the golden reader makes of
+    it."""
+    rng = np.random.default_rng(seed)
+    names = [f"{n:03}.weight" for n in range(len(shapes))]
+    layers = {name: _layer(rng, config, shape) for name, shape in zip(names, shapes, strict=True)}
+    raw: dict[str, np.ndarray] = {}
+    stored: dict[str, Any] = {}
+    for name, shape in zip(names, shapes, strict=True):
+        biases = _biases(rng, shape)
+        if biases is not None:
+            bias_name = name.replace("weight", "bias")
+            raw[bias_name] = biases.view(np.uint8)
+            stored[bias_name] = SimpleNamespace(dtype="F32", shape=biases.shape)
+    container: Any = SimpleNamespace(
+        path=Path("made"), layers=names, stored=stored, raw=raw.__getitem__,
+        metadata={"sha256": "00" * 32},
+        layer=lambda name: StoredLayer(name, layers[name], "F32", False, 0),
+    )  # fmt: skip
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "image.bin"
+        write_image(path, container, names, config)
+        return path.read_bytes(), [
+            layer_of_image(config.image, layer) for layer in read_image(path).layers
+        ]
+
+
+def activations(
+    config: ArrayConfig, rng: np.random.Generator, tokens: int, inputs: int, kind: str
+) -> np.ndarray:
+    """Return (tokens, inputs) activations as bits of the array's format."""
+    if config.act.integer:
+        low, dtype = -(1 << config.act.width - 1), f"i{config.act.width // 8}"
+        if kind == "zero":
+            return np.zeros((tokens, inputs), dtype)
+        if kind == "extreme":
+            return rng.choice([low, -low - 1], (tokens, inputs)).astype(dtype)
+        return rng.integers(low, -low, (tokens, inputs)).astype(dtype)
+    dtype = np.float16 if config.act.width == 16 else np.float32
+    most = np.finfo(dtype).max
+    values = rng.normal(0, 1, (tokens, inputs))
+    if kind == "wide":
+        values *= 2.0 ** rng.integers(-14, 12, values.shape)
+    elif kind == "extreme":
+        values = rng.choice([most, -most], values.shape)
+    elif kind == "subnormal":
+        values *= np.finfo(dtype).tiny / 2
+    elif kind == "zero":
+        values *= 0
+    elif kind == "special":
+        values[rng.random(tokens) < 0.5, rng.integers(inputs)] = rng.choice([np.inf, np.nan])
+    elif kind != "normal":
+        raise ValueError(f"no activations are called {kind!r}")
+    return values.astype(dtype).view(f"u{dtype().nbytes}")
