@@ -1,4 +1,4 @@
-"""Command line: named configurations to Verilog."""
+"""Command line: named configurations to Verilog, registers to a C header."""
 
 import argparse
 import json
@@ -12,6 +12,7 @@ from amaranth.back import verilog
 from amaranth.lib import wiring
 
 from . import __version__
+from .bus import registers
 from .bus.axi_stream import DecodeAxis
 from .config import CONFIGS, GoboConfig, named
 
@@ -82,6 +83,12 @@ def _verilog(names: list[str], folder: Path) -> None:
         print(f"{path}: {describe(config)}{'' if changed else ' (unchanged)'}")
 
 
+def _registers(folder: Path) -> None:
+    for name, text in registers.files().items():
+        changed = _write(folder / name, text)
+        print(f"{folder / name}{'' if changed else ' (unchanged)'}")
+
+
 def describe(config: GoboConfig) -> str:
     """Return a configuration in a line of words."""
     widths = "/".join(map(str, config.index_widths))
@@ -107,11 +114,17 @@ def main(arguments: list[str] | None = None) -> int:
     which.add_argument("--config", metavar="NAME", help="a named configuration, see `list`")
     which.add_argument("--all", action="store_true", help="all named configurations")
     make.add_argument("-o", "--output", metavar="DIR", type=Path, required=True)
+    describes = commands.add_parser(
+        "registers", help="write the accelerator's registers as C header, JSON and page"
+    )
+    describes.add_argument("-o", "--output", metavar="DIR", type=Path, required=True)
     given = parser.parse_args(arguments)
     try:
         if given.command == "list":
             for name, config in CONFIGS.items():
                 print(f"{name:8} {describe(config)}")
+        elif given.command == "registers":
+            _registers(given.output)
         else:
             _verilog(list(CONFIGS) if given.all else [given.config], given.output)
     except (ValueError, OSError) as error:
