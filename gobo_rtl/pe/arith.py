@@ -1,10 +1,14 @@
 """Shifts, counts and delays that the arithmetic is made of."""
 
+from types import SimpleNamespace
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import data
 
-__all__ = ["FloatLayout", "delayed", "exponent_of", "leading_zeros", "shift_right_jam",
-           "significand_of"]  # fmt: skip
+__all__ = [
+    "FloatLayout", "Pipeline", "delayed", "exponent_of", "leading_zeros", "shift_right_jam",
+    "significand_of",
+]  # fmt: skip
 
 
 class FloatLayout(data.StructLayout):
@@ -61,3 +65,25 @@ def leading_zeros(m: Module, value: Value, name: str) -> Value:
     m.d.comb += count.eq(Mux(upper == half, half + lower, upper))
     return count
 
+
+
+class Pipeline:
+    """Stages of registers that move together; ``count`` of them so far."""
+
+    def __init__(self, m: Module, move: ValueLike):
+        self._m, self._move, self.count = m, move, 0
+
+    def stage(
+        self, before: SimpleNamespace | None = None, keep: str = "", **values: Value
+    ) -> SimpleNamespace:
+        """Return ``values``, and the values of the stage ``before`` named in ``keep``, a stage
+        later."""
+        self.count += 1
+        after = SimpleNamespace()
+        values |= {name: getattr(before, name) for name in keep.split()}
+        for name, value in values.items():
+            register = Signal(value.shape(), name=f"{name}_{self.count}", reset_less=True)
+            with self._m.If(self._move):
+                self._m.d.sync += register.eq(value)
+            setattr(after, name, register)
+        return after
