@@ -1,4 +1,4 @@
-"""Command line: fetch a trained model, score a model on sentence pairs."""
+"""Command line: fetch a trained model, score it on sentence pairs, also on the accelerator."""
 
 from __future__ import annotations
 
@@ -16,16 +16,28 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
+from gobo_rtl.array_config import ARRAYS
+from sim.golden.container import Container
 from sim.model import ModelError
+from sim.model.accelerator import (
+    ABSOLUTE_WIDTH,
+    Accelerator,
+    array_of_width,
+    decoded_weights,
+    open_container,
+)
 from sim.model.fetch import MODELS, locate, sha256
-from sim.model.score import read_pairs, similarity_score
+from sim.model.score import Pairs, read_pairs, similarity_score
 from sim.model.sentence import SentenceModel
 
 EXAMPLES = """examples:
   python -m sim.model fetch all-minilm-l6-v2
   python -m sim.model score all-minilm-l6-v2 --csv stsb-en-test.csv
   python -m sim.model score decoded.safetensors --base all-minilm-l6-v2 --csv stsb-en-test.csv
+  python -m sim.model accuracy minilm.gobo.safetensors --base all-minilm-l6-v2 \\
+      --csv stsb-en-test.csv --act-width 8 12 16
 """
+WIDTHS = (8, 10, 12, 16, 24)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,26 +61,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="MODEL",
         help="folder, safetensors file, or a name that fetch knows",
     )
-    score.add_argument(
-        "--csv",
-        nargs="+",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="no header; sentence 1, sentence 2, score (STS Benchmark)",
-    )
+    _add_files(score)
     score.add_argument(
         "--base",
         metavar="FOLDER",
         help="where config.json and tokenizer are, if not beside a safetensors file",
     )
-    score.add_argument(
-        "--report",
-        type=Path,
-        metavar="FILE.md",
-        help="also write the table there, with all it takes to repeat it",
-    )
     score.set_defaults(run=_score)
+
+    accuracy = commands.add_parser(
+        "accuracy",
+        help="the same of a quantised model on the accelerator, by width of its activations",
+    )
+    accuracy.add_argument("container", type=Path, metavar="CONTAINER", help="*.gobo.safetensors")
+    accuracy.add_argument(
+        "--base",
+        required=True,
+        metavar="MODEL",
+        help="the model it was made of: folder with config.json and tokenizer, or a known name",
+    )
+    _add_files(accuracy)
+    accuracy.add_argument(
+        "--act-width",
+        nargs="+",
+        type=int,
+        default=WIDTHS,
+        metavar="BITS",
+        help=f"bits of an aligned activation, 8 to 24, or {ABSOLUTE_WIDTH}: every FP16 exactly "
+        f"(default {' '.join(map(str, WIDTHS))})",
+    )
+    accuracy.add_argument(
+        "--act-format",
+        choices=["fp16", "fp32"],
+        default="fp16",
+        help="what the hidden states are rounded to before (default fp16)",
+    )
+    accuracy.add_argument(
+        "--array", choices=list(ARRAYS), default="default", help="its other sizes (default default)"
+    )
+    accuracy.set_defaults(run=_accuracy)
 
     words = list(sys.argv[1:] if arguments is None else arguments)
     options = parser.parse_args(words)
@@ -81,24 +112,90 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _add_files(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--csv",
+        nargs="+",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="no header; sentence 1, sentence 2, score (STS Benchmark)",
+    )
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE.md",
+        help="also write the table there, with all it takes to repeat it",
+    )
+
+
+class _Table:
+    """A table of scores, a row a model, that is shown as it grows."""
+
+    def __init__(self, options: argparse.Namespace, *columns: str):
+        self.sets = [read_pairs(path) for path in options.csv]
+        heads = [*columns, *(path.name for path in options.csv)]
+        self.lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+        print("Spearman x 100 of", ", ".join(f"{len(pairs.score)} pairs" for pairs in self.sets))
+        print("\n".join(self.lines))
+
+    def add(self, model: SentenceModel, *cells: str) -> None:
+        """Score the model and show its row."""
+        figures = [self._figure(model, pairs, ", ".join(cells)) for pairs in self.sets]
+        self.lines.append(f"| {' | '.join([*cells, *figures])} |")
+        print(self.lines[-1], flush=True)
+
+    def _figure(self, model: SentenceModel, pairs: Pairs, what: str) -> str:
+        with _progress(what, 2 * len(pairs.score)) as advance:
+            return f"{100 * similarity_score(model, pairs, advance):.2f}"
+
+
 def _score(options: argparse.Namespace) -> None:
-    sets = [read_pairs(path) for path in options.csv]
-    lines = [
-        f"| model | {' | '.join(path.name for path in options.csv)} |",
-        f"|---|{'---|' * len(sets)}",
-    ]
-    print("Spearman x 100 of", ", ".join(f"{len(pairs.score)} pairs" for pairs in sets))
-    print("\n".join(lines))
+    table = _Table(options, "model")
     for name in options.models:
-        model = _load(name, options.base)
-        figures = []
-        for pairs in sets:
-            with _progress(f"{name}", 2 * len(pairs.score)) as advance:
-                figures.append(f"{100 * similarity_score(model, pairs, advance):.2f}")
-        lines.append(f"| {Path(name).name} | {' | '.join(figures)} |")
-        print(lines[-1], flush=True)
+        table.add(_load(name, options.base), Path(name).name)
     if options.report:
-        _write_report(options, lines)
+        weights = [_path(name) for name in options.models]
+        _write_report(options, "Sentence similarity", table.lines, weights)
+
+
+def _accuracy(options: argparse.Namespace) -> None:
+    container, folder = open_container(options.container), _path(options.base)
+    weights = decoded_weights(container)
+    arrays = [
+        array_of_width(ARRAYS[options.array], options.act_format, width)
+        for width in options.act_width
+    ]
+    machines = [Accelerator.of(array, container) for array in arrays]
+    table = _Table(options, "weights", "activations")
+    table.add(_load(options.base, None), folder.name, "FP32")
+    name = f"{options.container.name}, {_bits(container)}"
+    table.add(SentenceModel.load(folder, weights), name, "FP32")
+    for machine in machines:
+        width, act_format = machine.config.act_width, options.act_format.upper()
+        what = "exact" if width == ABSOLUTE_WIDTH else "aligned per token"
+        row = f"{act_format}, {width} bits {what}"
+        table.add(SentenceModel.load(folder, weights, machine), name, row)
+    if options.report:
+        count = sum("encoder." in name for name in machines[0].layers)
+        notes = [
+            "",
+            f"The rows with a width run the {count} matrices of the encoder on the golden model of "
+            "the accelerator (`sim/golden`), whose results are those of the",
+            f"hardware bit for bit: activations rounded to {options.act_format.upper()} and "
+            "aligned to integers of that many bits, exact sums, one rounding to "
+            f"{arrays[0].result_format.upper()}.",
+            "Embeddings are the container's; LayerNorm, softmax, GELU and the products of the "
+            "attention are FP32 on the host.",
+        ]
+        files = [folder, options.container]
+        _write_report(options, "Accuracy on the accelerator", table.lines + notes, files)
+
+
+def _bits(container: Container) -> str:
+    """Return the index widths in a container, the most frequent first: `3 bits, 4 bits`."""
+    widths = [len(layer.codebook).bit_length() - 1 for layer in container.layers.values()]
+    return ", ".join(f"{width} bits" for width in sorted(set(widths), key=widths.count)[::-1])
 
 
 def _load(name: str, base: str | None) -> SentenceModel:
@@ -123,15 +220,16 @@ def _progress(what: str, total: int) -> Iterator[Callable[[int], object]]:
         yield lambda count: bar.advance(task, count)
 
 
-def _write_report(options: argparse.Namespace, table: Sequence[str]) -> None:
+def _write_report(
+    options: argparse.Namespace, title: str, table: Sequence[str], models: Sequence[Path]
+) -> None:
     """Write the table with command, commit, date, versions, machine and sha256 of the inputs."""
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     commit = subprocess.run(git, capture_output=True, text=True).stdout.strip() or "unknown"
     tools = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "tokenizers"))
-    weights = [_path(name) for name in options.models]
-    inputs = [path / "model.safetensors" if path.is_dir() else path for path in weights]
+    inputs = [path / "model.safetensors" if path.is_dir() else path for path in models]
     text = [
-        "# Sentence similarity: Spearman's correlation x 100",
+        f"# {title}: Spearman's correlation x 100",
         "",
         *table,
         "",

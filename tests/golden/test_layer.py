@@ -169,7 +169,7 @@ def test_container_and_image_give_the_same_layers(files):
         for field in ("codebook", "index", "outlier", "weights", "bias"):
             ours, theirs = getattr(stored, field), getattr(read, field)
             assert (ours is None) == (theirs is None)
-            assert ours is None or np.array_equal(ours, theirs) and ours.dtype == theirs.dtype
+            assert ours is None or (np.array_equal(ours, theirs) and ours.dtype == theirs.dtype)
         assert np.array_equal(np.ldexp(stored.weights.astype(np.float64), stored.unit),
                               opened.layers[name].floats)  # fmt: skip
         assert stored.weight_sum == packed.weight_sum
