@@ -1,17 +1,24 @@
-"""Read commands for the biases of a layer."""
+"""Biases from memory, strip by strip, just ahead of their use."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from ..array_config import ArrayConfig
 from ..array_layout import CommandLayout, LayerLayout
+from ..layout import BeatLayout
 
 __all__ = ["BiasLoader"]
 
+STRIPS = 2  # whose biases are here or on their way
+
 
 class BiasLoader(wiring.Component):
-    """Asks for the biases of all strips once a block; their beats go to :class:`Finish`.
+    """Reads the biases of a layer's strips, once a block, and keeps those of the next strips.
+
+    A command is given only when there is room for its beats, so it never holds up a bus that it
+    shares.
 
     Paper
     -----
@@ -27,11 +34,15 @@ class BiasLoader(wiring.Component):
     i_layer : In, stream of LayerLayout
         Layers; taken with the last command, or at once when there are no biases.
     o_read : Out, stream of CommandLayout
-        A command a block.
+        A command a strip.
+    i : In, stream of BeatLayout
+        The beats of the commands; always taken.
+    o : Out, stream of BeatLayout
+        The same beats, for :class:`Finish`.
 
     Timing
     ------
-    Combinational; a command a cycle.
+    A command a cycle while there is room; 2 cycles from ``i`` to ``o``.
 
     Numerics
     --------
@@ -40,23 +51,54 @@ class BiasLoader(wiring.Component):
 
     def __init__(self, config: ArrayConfig):
         self.config = config
+        beat = BeatLayout(config.image)
         super().__init__({
             "i_layer": In(stream.Signature(LayerLayout(config))),
             "o_read": Out(stream.Signature(CommandLayout(config))),
+            "i": In(stream.Signature(beat)),
+            "o": Out(stream.Signature(beat)),
         })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        config, layer = self.config, self.i_layer.payload
-        done = Signal(16)  # token tiles
-        after = done + layer.block
-        final = after >= layer.tiles
+        config, layer, read, o = self.config, self.i_layer.payload, self.o_read, self.o
+        size = config.rows * 4
+        beats = size // config.beat_bytes
+        word = Value.cast(self.i.payload)
+        m.submodules.queue = queue = SyncFIFOBuffered(width=len(word), depth=STRIPS * beats)
+
+        # Commands: strip after strip, and again for each block; `room` is in strips.
+        offset = Signal(config.address_width)
+        strip = Signal.like(layer.strips)
+        tile = Signal.like(layer.tiles)
+        room = Signal(range(STRIPS + 1), init=STRIPS)
+        last_strip = strip + 1 == layer.strips
+        next_tile = tile + layer.block
+        last_block = next_tile >= layer.tiles
+        give = read.valid & read.ready
         m.d.comb += [
-            self.o_read.valid.eq(self.i_layer.valid & layer.has_bias),
-            self.o_read.payload.address.eq(layer.bias_address),
-            self.o_read.payload.beats.eq(layer.strips * (config.rows * 32 // config.beat_width)),
-            self.i_layer.ready.eq(~layer.has_bias | (self.o_read.ready & final)),
+            read.valid.eq(self.i_layer.valid & layer.has_bias & (room != 0)),
+            read.payload.address.eq(layer.bias_address + offset),
+            read.payload.beats.eq(beats),
+            self.i_layer.ready.eq(~layer.has_bias | (give & last_strip & last_block)),
         ]
-        with m.If(self.o_read.valid & self.o_read.ready):
-            m.d.sync += done.eq(Mux(final, 0, after))
+        with m.If(give):
+            m.d.sync += [
+                strip.eq(Mux(last_strip, 0, strip + 1)),
+                offset.eq(Mux(last_strip, 0, offset + size)),
+            ]
+            with m.If(last_strip):
+                m.d.sync += tile.eq(Mux(last_block, 0, next_tile))
+
+        # Beats: `last` ends a strip's.
+        leaves = o.valid & o.ready & o.payload.last
+        m.d.sync += room.eq(room - give + leaves)
+        m.d.comb += [
+            queue.w_data.eq(word),
+            queue.w_en.eq(self.i.valid),
+            self.i.ready.eq(1),
+            Value.cast(o.payload).eq(queue.r_data),
+            o.valid.eq(queue.r_rdy),
+            queue.r_en.eq(o.ready),
+        ]
         return m

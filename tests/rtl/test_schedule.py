@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gobo_rtl.array.bias_loader import BiasLoader
 from gobo_rtl.array.schedule import Schedule
 from gobo_rtl.array_config import ARRAYS, ArrayConfig
-from gobo_rtl.array_layout import CommandLayout, LayerLayout, PassLayout
+from gobo_rtl.array_layout import LayerLayout, PassLayout
 
 from .decoding import Pace
 from .streaming import FULL, PACES, transfer
@@ -120,24 +119,6 @@ def test_a_pass_a_cycle() -> None:
     given = {"i": [layer.word(config) for layer in LAYERS]}
     when = transfer(Schedule(config), given, {"o": len(due)}, FULL)["o"].cycles
     assert when == list(range(len(due)))
-
-
-@pytest.mark.parametrize("pace", PACES)
-@pytest.mark.parametrize("name", CONFIGS)
-def test_biases_are_asked_for_once_a_block(name: str, pace: Pace) -> None:
-    config = CONFIGS[name]
-    due = [
-        CommandLayout(config).const({
-            "address": 64 * layer.rows,
-            "beats": layer.strips(config) * config.rows * 4 // config.beat_bytes,
-        }).as_bits()
-        for layer in LAYERS
-        if layer.has_bias
-        for _ in range(0, layer.tiles(config), layer.block)
-    ]  # fmt: skip
-    given = {"i_layer": [layer.word(config) for layer in LAYERS]}
-    seen = transfer(BiasLoader(config), given, {"o_read": len(due)}, pace)
-    assert seen["o_read"].words == due
 
 
 def test_passes_of_a_random_layer() -> None:
