@@ -11,10 +11,13 @@ from typing import Any
 from .config import GoboConfig
 from .formats import ACT_FORMATS, RESULT_FORMATS, VALUE_FORMATS, ActFormat, ValueFormat
 
-__all__ = ["ARRAYS", "PES", "ArrayConfig", "named_array"]
+__all__ = ["ARRAYS", "MAX_OUTPUTS", "PES", "ArrayConfig", "named_array"]
 
 PES: tuple[str, ...] = ("products", "bins")
 """Processing elements: what a PE keeps of a sum."""
+
+MAX_OUTPUTS = (1 << 20) - 4
+"""Most rows of a matrix: rows are counted in 20 bits, strips, of at least 4 rows, in 18."""
 
 
 def _integer(name: str, value: int, low: int, high: int, unit: str) -> None:

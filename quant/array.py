@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from gobo_rtl.array_config import ArrayConfig
+from gobo_rtl.array_config import MAX_OUTPUTS, ArrayConfig
 
 from .errors import QuantError
 from .fit import Layer
@@ -60,8 +60,11 @@ def check_array(
     ``QuantError`` begins with ``where`` and says what is too much, in which row or strip.  (An
     array keeps at least ``max_inputs`` steps of indexes, so every strip of these fits.)
     """
-    columns = layer.shape[1]
+    rows, columns = layer.shape
     other = "choose another array, or leave the layer out: --exclude"
+    if rows > MAX_OUTPUTS:
+        raise QuantError(f"{where} has {rows} rows, an array takes {MAX_OUTPUTS}; leave the layer "
+                         "out: --exclude")  # fmt: skip
     if columns > array.max_inputs:
         raise QuantError(f"{where} has {columns} columns, the array takes {array.max_inputs}; "
                          f"{other}")  # fmt: skip

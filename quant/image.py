@@ -203,7 +203,8 @@ def _write_layer(
     sums = row_sums(layer, indexes)
     if array:
         check_array(array, layer, sums, f"{container.path}: layer {name}")
-    weight_sum = 0 if sums is None or sums.max() > _SUM_LIMIT else int(sums.max())
+    greatest = 0 if sums is None else max(1, int(sums.max()))
+    weight_sum = greatest if greatest <= _SUM_LIMIT else 0
     biases = _biases(container, stored, array)
 
     start = _align(file, config.burst_bytes)

@@ -307,7 +307,7 @@ def _layer(file: _File, config: GoboConfig, number: int, end: int) -> tuple[Laye
         text = f"layer {number}: the weight at row {row}, column {column} is infinite or NaN"
         raise file.error("outlier stream", outlier_at, text)
     sums = row_sums(config.value, layer.matrix, unit) if on_grid else None
-    greatest = 0 if sums is None else int(sums.max())
+    greatest = 0 if sums is None else max(1, int(sums.max()))
     expect("weight_sum", greatest if greatest <= _SUM_LIMIT else 0)
     return layer, bias_end
 

@@ -53,9 +53,10 @@ def test_a_job_is_that_of_the_page_field_by_field():
     rng = np.random.default_rng(SEED)
     for _ in range(50):
         job = Job(
-            image_address=int(rng.integers(1 << 35)) * 32, layer_offset=int(rng.integers(1 << 32)),
+            image_address=int(rng.integers(1 << 35)) * 32,
+            layer_offset=int(rng.integers(1 << 25)) * 128,
             tokens=int(rng.integers(1, 1 << 16)), block_tiles=int(rng.integers(1, 1 << 16)),
-            act_exponent=int(rng.integers(-(1 << 15), 1 << 15)),
+            act_exponent=int(rng.integers(-(1 << 11), 1 << 11)),
             act_address=int(rng.integers(1 << 37)) * 8, act_stride=int(rng.integers(1 << 29)) * 8,
             result_address=int(rng.integers(1 << 37)) * 8, tag=int(rng.integers(1 << 32)),
             result_stride=int(rng.integers(1 << 29)) * 8, fence=bool(rng.integers(2)),
@@ -85,7 +86,10 @@ def test_a_job_is_that_of_the_page_field_by_field():
         ({"block_tiles": 0}, "job, block_tiles: must be at least 1, not 0"),
         ({"resident": True}, "job, block_tiles: must be 1 when the layer is resident, not 3"),
         ({"block_tiles": 65536}, "job, block_tiles: must be in 0..65535, not 65536"),
-        ({"act_exponent": 32768}, "job, act_exponent: must be in -32768..32767, not 32768"),
+        ({"layer_offset": 64}, "job, layer_offset: must be a multiple of 128 bytes, a descriptor"),
+        ({"layer_offset": 1 << 32}, "job, layer_offset: must be in 0..4294967295, not"),
+        ({"act_exponent": 2048}, "job, act_exponent: must be in -2048..2047, not 2048"),
+        ({"act_exponent": -2049}, "job, act_exponent: must be in -2048..2047, not -2049"),
         ({"tag": -1}, "job, tag: must be in 0..4294967295, not -1"),
     ],
 )  # fmt: skip

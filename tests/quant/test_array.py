@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gobo_rtl.array_config import ARRAYS, ArrayConfig
+from gobo_rtl.array_config import ARRAYS, MAX_OUTPUTS, ArrayConfig
+from gobo_rtl.array_layout import LayerLayout
 from gobo_rtl.config import CONFIGS
 from quant import container, fit
 from quant.__main__ import main
@@ -166,7 +167,7 @@ def test_sum_and_flags_in_the_descriptor(tmp_path):
         assert table["layers"][0]["flags"] == is_symmetric + 2 * on_grid
         sums[name] = layer.weight_sum
     assert sums["grid"] > 20 * 100 and sums["symmetric"] > 20 * 100
-    assert (sums["zeros"], sums["far"], sums["paper"]) == (0, 0, 0)
+    assert (sums["zeros"], sums["far"], sums["paper"]) == (1, 0, 0)
     assert sums_of(layer_of(far)).max() > 1 << 39
 
 
@@ -237,6 +238,17 @@ def test_a_layer_that_just_fits_passes_and_one_more_is_refused():
     del outliers[24]
     layer = hand_layer(outliers, (9, 4))
     check_array(array, layer, sums_of(layer), "x")
+
+
+def test_rows_are_as_many_as_the_hardware_counts():
+    for rows in (4, 128):
+        layout = LayerLayout(ArrayConfig(rows=rows))
+        assert MAX_OUTPUTS.bit_length() <= layout["rows"].width
+        assert (-(-MAX_OUTPUTS // rows)).bit_length() <= layout["strips"].width
+    tall = replace(hand_layer({}), shape=(MAX_OUTPUTS, 1))
+    check_array(ARRAY, tall, np.full(MAX_OUTPUTS, 512.0), "x")
+    with pytest.raises(QuantError, match="x has 1048573 rows, an array takes 1048572; leave the"):
+        check_array(ARRAY, replace(tall, shape=(MAX_OUTPUTS + 1, 1)), None, "x")
 
 
 def test_what_an_array_cannot_compute_is_refused():
