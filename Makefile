@@ -12,7 +12,7 @@ RUN := .venv/bin/python -m
 SIM ?= both#                  simulators of `make sim`: icarus, verilator or both
 LIBERTY ?=#                   cell library of `make synth`: a .lib or .lib.gz
 
-.PHONY: help demo test test-torch verilog sim synth lint bench proof sabotage clean
+.PHONY: help demo test test-torch verilog sim synth lint bench proof exhaustive sabotage clean
 .PHONY: .venv .venv-torch .venv-bench
 
 help:  ## list the targets
@@ -54,6 +54,9 @@ bench: .venv-bench  ## the quantiser's speed and memory beside other clusterings
 
 proof: .venv  ## the solver's proofs: nothing lost, doubled or changed under any stalling
 	@$(RUN) pytest -v tests/formal
+
+exhaustive: .venv  ## the number units over all pairs of FP16, and millions of FP32
+	@$(RUN) tests.exhaustive
 
 sabotage: .venv  ## plant faults, one after the other, and see each one caught
 	@$(RUN) tests.sabotage

@@ -20,6 +20,11 @@ from gobo_rtl.decode.merge import Merge
 from gobo_rtl.decode.outlier_reader import OutlierReader
 from gobo_rtl.decode.schedule import Schedule
 from gobo_rtl.decode.unpacker import Unpacker
+from gobo_rtl.formats import VALUE_FORMATS
+from gobo_rtl.pe.bins_fp16 import BinsFp16PE
+from gobo_rtl.pe.float_adder import FloatAdder
+from gobo_rtl.pe.float_multiplier import FloatMultiplier
+from gobo_rtl.pe.mac import MacPE
 
 SECTIONS = ["Paper", "Parameters", "Members", "Timing", "Numerics"]
 CONFIG = CONFIGS["rows"]  # has all optional ports
@@ -27,6 +32,7 @@ COMPONENTS = [
     Unpacker(64, (8, 16)),
     *(kind(CONFIG) for kind in (DecodeAxis, DecodeUnit, IndexReader, OutlierReader)),
     *(kind(CONFIG) for kind in (Merge, Schedule, Lanes, Checks)),
+    *(FloatMultiplier(), FloatAdder(VALUE_FORMATS["fp32"]), MacPE(), BinsFp16PE()),
 ]
 
 

@@ -1,0 +1,92 @@
+"""The multiply-accumulate PE: what an array without GOBO has, to measure the others against."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..formats import VALUE_FORMATS
+from .arith import delayed
+from .float_adder import FloatAdder
+from .float_multiplier import FloatMultiplier
+
+__all__ = ["MacPE", "MacStepLayout"]
+
+_FP16, _FP32 = VALUE_FORMATS["fp16"], VALUE_FORMATS["fp32"]
+
+
+class MacStepLayout(data.StructLayout):
+    """A weight and its activation, and whether they are the ``first`` and ``last`` of a sum."""
+
+    def __init__(self) -> None:
+        super().__init__({"weight": _FP16.width, "act": _FP16.width, "first": 1, "last": 1})
+
+
+class MacPE(wiring.Component):
+    """Multiplies FP16 weights and activations and adds the products up in FP32.
+
+    An addition takes several cycles, so as many sums are under way at once, for tokens that share
+    the weights: they go round in the registers of the adder, and need no others.
+
+    Paper
+    -----
+    None: the reference of GOBO's comparison is a Tensor-Core-like unit;
+    docs/decisions/reference-pes.md.
+
+    Parameters
+    ----------
+    multiplier_latency : int
+        Cycles of the multiplier, 0 to 3.
+    adder_latency : int
+        Cycles of the adder, 1 to 5; ``interleave`` is the same.
+
+    Members
+    -------
+    valid : In, 1
+        There is a step in this cycle.
+    step : In, MacStepLayout
+        The steps of one sum are a multiple of ``interleave`` cycles apart, those of ``interleave``
+        sums in turn; a cycle without a step leaves its sum as it is.
+    done : Out, 1
+        A sum is ready, for one cycle.
+    o : Out, 32
+        That sum, FP32.
+
+    Timing
+    ------
+    A step in every cycle; ``done`` is set ``latency`` cycles after the ``last`` of a sum.
+
+    Numerics
+    --------
+    A sum begins with +0; the exact products are added one after the other in the order of the
+    steps, each sum rounded to nearest even as in :class:`FloatAdder`.
+    """
+
+    def __init__(self, multiplier_latency: int = 3, adder_latency: int = 4):
+        if adder_latency == 0:
+            raise ValueError("adder_latency must be in 1..5 cycles, not 0: a register has the sum")
+        self._multiplier = FloatMultiplier(multiplier_latency)
+        self._adder = FloatAdder(_FP32, adder_latency)
+        self.interleave = adder_latency
+        self.latency = 1 + multiplier_latency + adder_latency
+        super().__init__({
+            "valid": In(1), "step": In(MacStepLayout()), "done": Out(1), "o": Out(_FP32.width),
+        })  # fmt: skip
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.multiplier = multiplier = self._multiplier
+        m.submodules.adder = adder = self._adder
+        weight, act = Signal(_FP16.width, reset_less=True), Signal(_FP16.width, reset_less=True)
+        m.d.sync += [weight.eq(self.step.weight), act.eq(self.step.act)]
+        m.d.comb += [multiplier.a.eq(weight), multiplier.b.eq(act)]
+
+        flags = Cat(self.valid, self.valid & self.step.first, self.valid & self.step.last)
+        valid, first, last = delayed(m, flags, 1 + multiplier.latency, "flags")
+        # No sum is -0, since it began with +0; so +0 leaves any sum as it is.
+        m.d.comb += [
+            adder.a.eq(Mux(first, 0, adder.o)),
+            adder.b.eq(Mux(valid, multiplier.o, 0)),
+            self.o.eq(adder.o),
+            self.done.eq(delayed(m, last, adder.latency, "done")),
+        ]
+        return m

@@ -1,0 +1,1 @@
+"""Whole domains of the number units, through Verilator: ``python -m tests.exhaustive``."""
