@@ -150,8 +150,9 @@ def jobs_of(config: ArrayConfig, seed: int) -> list[Job]:
     ]
 
 
-@pytest.mark.parametrize("pace", PACES)
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name, pace", [
+    *(("tiny", pace) for pace in PACES), ("four", PACES[1]), ("four", PACES[2]), ("bf16", PACES[3]),
+])
 def test_layers_in_a_row_become_words(name: str, pace: Pace) -> None:
     config = CONFIGS[name]
     jobs = jobs_of(config, 10 * pace.seed)
@@ -167,3 +168,108 @@ def test_layers_in_a_row_become_words(name: str, pace: Pace) -> None:
     assert seen["o_read_indexes"].words == reads
     assert seen["o_read_outliers"].words == outlier_reads
     assert not any(seen["error_code"].words)
+
+
+READS = {"o_read_indexes": 1, "o_read_outliers": 1}
+
+
+def test_two_steps_written_out_by_hand() -> None:
+    """Indexes 0..3 and 7..4 of four rows; row 2 of the second step is the outlier 0x7bff."""
+    mask = np.zeros((4, 2), bool)
+    mask[2, 1] = True
+    one = stimulus.layer(TINY.image, np.random.default_rng(SEED), 4, 2, 3, mask)
+    groups = ((0, 1, 2, 3), (7, 6, 0, 4))
+    record = stimulus.Record(lane=2, more=0, gap=1, value=0x7BFF)
+    one = replace(one, tiles=(stimulus.Tile(groups, (record,)),))
+    seen = loaded(TINY, [Job(one)], FULL, {"o_indexes": 2, "o_outliers": 1, **READS})
+    # planes of 4 bits, four of them; last
+    assert seen["o_indexes"].words == [0x00CA, 0x0B31 | 1 << 16]
+    # step (9), more, last, entry of valid, row (2), value (16)
+    assert seen["o_outliers"].words == [1 | 1 << 10 | (1 | 2 << 1 | 0x7BFF << 3) << 11]
+    # The beat goes with its second group; a word leaves 2 cycles after its group.
+    gone = seen["i_indexes"].cycles[0]
+    assert seen["o_indexes"].cycles == [gone + 1, gone + 2]
+
+
+@pytest.mark.parametrize("pattern", ["none", "lane-last"])
+def test_a_step_in_every_cycle(pattern: str) -> None:
+    """With up to one outlier a step, across strips and layers."""
+    config = replace(CONFIGS["four"], beat_width=256)
+    jobs = [Job(layer(config, n, 2 * config.rows, 24, pattern)) for n in range(2)]
+    due = {"o_indexes": 96, "o_outliers": sum(len(outlier_words(config, job)) for job in jobs)}
+    seen = loaded(config, jobs, FULL, {**due, "o_read_indexes": 2, "o_read_outliers": 2})
+    assert np.diff(seen["o_indexes"].cycles).tolist() == [1] * 95
+
+
+def error_of(config: ArrayConfig, jobs: list[Job], pace: Pace) -> tuple[int, dict[str, Transfers]]:
+    """Drive streams that are wrong somewhere; return the error and what came before."""
+    names = ("i_layer", "i_indexes", "i_outliers")
+    streams = [job.layer for job in jobs]
+    given = dict(zip(names, (
+        [job.word(config) for job in jobs],
+        [b for y in streams for b in beat_bits(y.indexes, y.indexes_last)],
+        [b for y in streams for b in beat_bits(y.outliers, y.outliers_last)],
+    ), strict=True))  # fmt: skip
+    most = {"o_indexes": 10**6, "o_outliers": 10**6, "o_read_indexes": 10**6,
+            "o_read_outliers": 10**6}  # fmt: skip
+    seen = transfer(WeightLoader(config), given, most, pace, probes=["error_code"],
+                    all_taken=False, cycles=250)  # fmt: skip
+    return seen["error_code"].words[-1], seen
+
+
+CHECKED_BEFORE = ("index-width",)  # the width is the layer's
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CORRUPTIONS if kind not in CHECKED_BEFORE])
+def test_a_corrupt_stream_is_told_and_ends_the_words(kind: str) -> None:
+    """Of the words, all of the strips before are given, and nothing after the error."""
+    number = list(CORRUPTIONS).index(kind)
+    config = CONFIGS["four" if number % 4 == 0 else "tiny"]
+    for attempt in range(20):
+        rng = np.random.default_rng([SEED, attempt, number])
+        n, pattern = config.rows, str(rng.choice(["share:0.1", "full-rate", "burst"]))
+        layers = [layer(config, 50 * attempt + k, n + 1, 9, pattern) for k in range(3)]
+        place = int(rng.integers(2)), int(rng.integers(2))
+        corruption = corrupt(rng, kind, layers, place)
+        if corruption is not None:
+            break
+    else:
+        raise AssertionError("the corruption was never possible")
+    jobs = [Job(one) for one in corruption.layers]
+    code, seen = error_of(config, jobs, PACES[number % 4])
+    expected = decode_unit(config.image, corruption.layers)
+    assert expected.stop is not None
+    # A tile's length is also held against the layer's columns, and its place to the strips.
+    also = {ERRORS["tile_header"]} if not corruption.exact else set()
+    also |= {ERRORS["index_end"]} if corruption.rules & {5, 6} else set()
+    assert code in expected.stop.codes | also
+    good = [word for job in map(Job, layers) for word in index_words(config, job)]
+    sure = sum(len(one.tiles) * 9 for one in layers[: place[0]]) + 9 * place[1]
+    got = seen["o_indexes"].words
+    # The next header is read while a strip's last step waits.
+    assert len(got) >= sure - 2 and got[:sure] == good[: len(got)][:sure]
+    told = seen["error_code"].words.index(code)
+    assert set(seen["error_code"].words[told:]) == {code}
+    assert max(seen["o_indexes"].cycles) <= told + 40
+
+
+@pytest.mark.parametrize("columns, strips, code", [
+    (8, 3, "tile_header"), (10, 3, "tile_header"), (9, 2, "index_end"), (9, 4, "index_end"),
+])  # fmt: skip
+def test_a_stream_of_another_shape_than_the_layer_is_told(
+    columns: int, strips: int, code: str
+) -> None:
+    one = layer(TINY, 1, 12, 9, "share:0.1")
+
+    class Other(Job):
+        def word(self, config: ArrayConfig) -> int:
+            told = LayerLayout(config).from_bits(super().word(config))
+            assert (told.inputs, told.strips) == (9, 3)
+            fields = {name: getattr(told, name) for name in ("index_width", "index_beats", "block",
+                                                             "outlier_beats", "tiles")}  # fmt: skip
+            return LayerLayout(config).const(
+                {**fields, "inputs": columns, "strips": strips}
+            ).as_bits()
+
+    found, _ = error_of(TINY, [Other(one), Job(one)], FULL)
+    assert found == ERRORS[code]
