@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from amaranth.lib import wiring
 
+from gobo_rtl.array.array import Array
+from gobo_rtl.array.finish import Finish
+from gobo_rtl.array_config import ARRAYS
 from gobo_rtl.bus.axi_stream import DecodeAxis
 from gobo_rtl.config import CONFIGS
 from gobo_rtl.decode import DecodeUnit
@@ -21,10 +24,18 @@ from gobo_rtl.decode.outlier_reader import OutlierReader
 from gobo_rtl.decode.schedule import Schedule
 from gobo_rtl.decode.unpacker import Unpacker
 from gobo_rtl.formats import VALUE_FORMATS
+from gobo_rtl.pe.align import Aligner
+from gobo_rtl.pe.bins import Bins
 from gobo_rtl.pe.bins_fp16 import BinsFp16PE
+from gobo_rtl.pe.combine import Combine
 from gobo_rtl.pe.float_adder import FloatAdder
 from gobo_rtl.pe.float_multiplier import FloatMultiplier
+from gobo_rtl.pe.holding import Holding
 from gobo_rtl.pe.mac import MacPE
+from gobo_rtl.pe.outlier import OutlierDecode, OutlierProduct
+from gobo_rtl.pe.products import Products
+from gobo_rtl.pe.round import Round
+from gobo_rtl.pe.select import Select
 
 SECTIONS = ["Paper", "Parameters", "Members", "Timing", "Numerics"]
 CONFIG = CONFIGS["rows"]  # has all optional ports
@@ -33,6 +44,9 @@ COMPONENTS = [
     *(kind(CONFIG) for kind in (DecodeAxis, DecodeUnit, IndexReader, OutlierReader)),
     *(kind(CONFIG) for kind in (Merge, Schedule, Lanes, Checks)),
     *(FloatMultiplier(), FloatAdder(VALUE_FORMATS["fp32"]), MacPE(), BinsFp16PE()),
+    Holding(8, 4, 2),
+    *(kind(ARRAYS["tiny"]) for kind in (Aligner, OutlierDecode, OutlierProduct, Select)),
+    *(kind(ARRAYS["tiny"]) for kind in (Products, Bins, Combine, Array, Finish, Round)),
 ]
 
 
