@@ -6,7 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from ..array_config import ArrayConfig
 from ..array_layout import EXPONENT
-from .arith import FloatLayout, delayed, exponent_of, significand_of
+from .arith import delayed
+from .floating import Operand, bias
 
 __all__ = ["OutlierDecode", "OutlierProduct", "OutlierWeightLayout"]
 
@@ -65,13 +66,12 @@ class OutlierDecode(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         value = self.config.value
-        number = data.View(FloatLayout(value.width, value.exponent_width), self.i)
-        unit_of_subnormals = 2 - (1 << value.exponent_width - 1) - value.fraction_width
+        number = Operand(value, self.i)
         significand = Signal(value.fraction_width + 1, reset_less=True)
         places = Signal(signed(EXPONENT + 1), reset_less=True)
         m.d.sync += [
-            significand.eq(significand_of(number)),
-            places.eq(exponent_of(number) + (unit_of_subnormals - 1) - self.unit),
+            significand.eq(number.significand),
+            places.eq(number.exponent - (bias(value) + value.fraction_width) - self.unit),
         ]
         # To the right nothing is lost, so more places than the significand has come with 0 only.
         sign = delayed(m, number.sign, 1, "sign")

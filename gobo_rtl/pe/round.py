@@ -1,25 +1,18 @@
 """The one rounding: a bias and an exact sum to a result."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
-from amaranth.lib import data, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..array_config import ArrayConfig
 from ..array_layout import EXPONENT
 from ..formats import VALUE_FORMATS
-from .arith import (
-    FloatLayout,
-    Pipeline,
-    exponent_of,
-    leading_zeros,
-    shift_right_jam,
-    significand_of,
-)
+from .arith import Pipeline, leading_zeros, shift_right_jam
+from .floating import Operand, bias, infinity, quiet_nan
 
 __all__ = ["Round"]
 
 BIAS = VALUE_FORMATS["fp32"]
-_ONE = (1 << BIAS.exponent_width - 1) - 1  # exponent field of 1.0
 _PRECISION = BIAS.fraction_width + 1
 _GUARD = _PRECISION + 3
 
@@ -102,13 +95,12 @@ class Round(wiring.Component):
             place=self.exponent + (size - 1), special=self.special,
         )  # fmt: skip
         assert pipe.count == self.bias_delay
-        bias = data.View(FloatLayout(BIAS.width, BIAS.exponent_width), self.bias)
-        finite = ~bias.exponent.all()
-        bias_place = exponent_of(bias) - _ONE
+        addend = Operand(BIAS, self.bias)
+        other_place = addend.exponent - bias(BIAS)
         s = pipe.stage(
-            s, "negative magnitude place", zero=s.magnitude == 0, other=significand_of(bias),
-            other_negative=bias.sign, other_place=bias_place, apart=s.place - bias_place,
-            nan=s.special | (~finite & bias.fraction.any()), infinite=~finite,
+            s, "negative magnitude place", zero=s.magnitude == 0, other=addend.significand,
+            other_negative=addend.sign, other_place=other_place, apart=s.place - other_place,
+            nan=s.special | addend.nan, infinite=addend.infinite,
         )  # fmt: skip
 
         # The higher one at the top of the window, the lower one shifted to its place. A bias that
@@ -133,7 +125,7 @@ class Round(wiring.Component):
         total = Signal(signed(window + 2))
         m.d.comb += total.eq(Mux(s.subtract, s.high - s.low, s.high + s.low))
         s = pipe.stage(s, keep, total=total)
-        least = 2 - (1 << result.exponent_width - 1)  # place of the smallest normal number
+        least = 1 - bias(result)  # place of the smallest normal number
         s = pipe.stage(
             s, "nan infinite other_negative", negative=s.negative ^ s.total[-1],
             magnitude=abs(s.total)[: window + 1], room=s.place + 1 - least,
@@ -165,7 +157,6 @@ class Round(wiring.Component):
             up=s.number[rest - 1] & (s.number[: rest - 1].any() | s.number[rest]),
         )  # fmt: skip
         packed = Signal(len(s.exponent) + result.fraction_width + 1)
-        infinity = ((1 << result.exponent_width) - 1) << result.fraction_width
         number = Signal(result.width - 1)
         negative = Signal()
         m.d.comb += [
@@ -174,13 +165,13 @@ class Round(wiring.Component):
             negative.eq(s.negative & ~s.zero),
         ]
         with m.If(s.nan):
-            m.d.comb += [number.eq(infinity | 1 << result.fraction_width - 1), negative.eq(0)]
+            m.d.comb += [number.eq(quiet_nan(result)), negative.eq(0)]
         with m.Elif(s.infinite):
-            m.d.comb += [number.eq(infinity), negative.eq(s.other_negative)]
+            m.d.comb += [number.eq(infinity(result)), negative.eq(s.other_negative)]
         with m.Elif(s.zero):
             m.d.comb += number.eq(0)
-        with m.Elif(packed >= infinity):
-            m.d.comb += number.eq(infinity)
+        with m.Elif(packed >= infinity(result)):
+            m.d.comb += number.eq(infinity(result))
         s = pipe.stage(o=Cat(number, negative))
         assert pipe.count == self.latency
         m.d.comb += self.o.eq(s.o)
