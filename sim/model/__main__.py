@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 
 from rich.console import Console
@@ -22,12 +25,12 @@ from sim.model import ModelError
 from sim.model.accelerator import (
     ABSOLUTE_WIDTH,
     Accelerator,
+    Trial,
     array_of_width,
-    decoded_weights,
     open_container,
 )
 from sim.model.fetch import MODELS, locate, sha256
-from sim.model.score import Pairs, read_pairs, similarity_score
+from sim.model.score import read_pairs, similarity_score
 from sim.model.sentence import SentenceModel
 
 EXAMPLES = """examples:
@@ -99,6 +102,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     accuracy.add_argument(
         "--array", choices=list(ARRAYS), default="default", help="its other sizes (default default)"
     )
+    accuracy.add_argument(
+        "--jobs",
+        type=int,
+        choices=range(1, 65),
+        default=1,
+        metavar="N",
+        help="rows at a time; memory grows with it (default 1)",
+    )
     accuracy.set_defaults(run=_accuracy)
 
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -133,27 +144,26 @@ class _Table:
     """A table of scores, a row a model, that is shown as it grows."""
 
     def __init__(self, options: argparse.Namespace, *columns: str):
-        self.sets = [read_pairs(path) for path in options.csv]
+        sets = [read_pairs(path) for path in options.csv]
         heads = [*columns, *(path.name for path in options.csv)]
         self.lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
-        print("Spearman x 100 of", ", ".join(f"{len(pairs.score)} pairs" for pairs in self.sets))
+        self.pairs = sum(len(pairs.score) for pairs in sets)
+        print("Spearman x 100 of", ", ".join(f"{len(pairs.score)} pairs" for pairs in sets))
         print("\n".join(self.lines))
 
-    def add(self, model: SentenceModel, *cells: str) -> None:
-        """Score the model and show its row."""
-        figures = [self._figure(model, pairs, ", ".join(cells)) for pairs in self.sets]
-        self.lines.append(f"| {' | '.join([*cells, *figures])} |")
+    def add(self, cells: Sequence[str], scores: Sequence[float]) -> None:
+        """Show the row of a model."""
+        self.lines.append(f"| {' | '.join([*cells, *(f'{100 * s:.2f}' for s in scores)])} |")
         print(self.lines[-1], flush=True)
-
-    def _figure(self, model: SentenceModel, pairs: Pairs, what: str) -> str:
-        with _progress(what, 2 * len(pairs.score)) as advance:
-            return f"{100 * similarity_score(model, pairs, advance):.2f}"
 
 
 def _score(options: argparse.Namespace) -> None:
     table = _Table(options, "model")
     for name in options.models:
-        table.add(_load(name, options.base), Path(name).name)
+        model = _load(name, options.base)
+        with _progress(name, 2 * table.pairs) as advance:
+            scores = [similarity_score(model, read_pairs(path), advance) for path in options.csv]
+        table.add([Path(name).name], scores)
     if options.report:
         weights = [_path(name) for name in options.models]
         _write_report(options, "Sentence similarity", table.lines, weights)
@@ -161,21 +171,28 @@ def _score(options: argparse.Namespace) -> None:
 
 def _accuracy(options: argparse.Namespace) -> None:
     container, folder = open_container(options.container), _path(options.base)
-    weights = decoded_weights(container)
     arrays = [
         array_of_width(ARRAYS[options.array], options.act_format, width)
         for width in options.act_width
     ]
     machines = [Accelerator.of(array, container) for array in arrays]
-    table = _Table(options, "weights", "activations")
-    table.add(_load(options.base, None), folder.name, "FP32")
     name = f"{options.container.name}, {_bits(container)}"
-    table.add(SentenceModel.load(folder, weights), name, "FP32")
-    for machine in machines:
-        width, act_format = machine.config.act_width, options.act_format.upper()
-        what = "exact" if width == ABSOLUTE_WIDTH else "aligned per token"
-        row = f"{act_format}, {width} bits {what}"
-        table.add(SentenceModel.load(folder, weights, machine), name, row)
+    rows = {(folder.name, "FP32"): Trial(folder, None, None, options.csv)}
+    rows[name, "FP32"] = Trial(folder, options.container, None, options.csv)
+    for array in arrays:
+        what = "exact" if array.act_width == ABSOLUTE_WIDTH else "aligned per token"
+        cells = name, f"{array.act_format.upper()}, {array.act_width} bits {what}"
+        rows[cells] = Trial(folder, options.container, array, options.csv)
+    table = _Table(options, "weights", "activations")
+    # Rows run beside each other; matrix products on a thread each leave the cores to them.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    with (
+        ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool,
+        _progress("models", len(rows)) as advance,
+    ):
+        for cells, scores in zip(rows, pool.map(Trial.scores, rows.values()), strict=True):
+            table.add(cells, scores)
+            advance(1)
     if options.report:
         count = sum("encoder." in name for name in machines[0].layers)
         notes = [

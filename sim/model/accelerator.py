@@ -6,7 +6,7 @@ layers is the encoder's numpy in FP32.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ from gobo_rtl.array_config import ArrayConfig
 from sim.golden.container import Container, read_container
 from sim.golden.layer import ArrayLayer, compute, layer_of_container
 from sim.model import ModelError
-from sim.model.bert import Array
+from sim.model.bert import Array, matmul
+from sim.model.score import read_pairs, similarity_score
+from sim.model.sentence import SentenceModel
 
 ABSOLUTE_WIDTH = 41  # bits that hold every FP16 activation in one unit
 
@@ -106,3 +108,27 @@ def activation_bits(config: ArrayConfig, name: str, x: Array) -> NDArray[np.unsi
 def result_numbers(config: ArrayConfig, bits: NDArray[np.unsignedinteger[Any]]) -> Array:
     """Return results in ``result_format`` as FP32 numbers."""
     return bits.view(f"f{config.result.width // 8}").astype(np.float32, copy=False)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A model to score on files of sentence pairs; a process of its own can do it.
+
+    The model in ``folder`` as it is, or with the weights of ``container`` in FP32, or these on an
+    ``array``.
+    """
+
+    folder: Path
+    container: Path | None
+    array: ArrayConfig | None
+    files: Sequence[Path]
+
+    def scores(self) -> list[float]:
+        """Return Spearman's correlation for each file."""
+        if self.container is None:
+            model = SentenceModel.load(self.folder)
+        else:
+            container = open_container(self.container)
+            linear = Accelerator.of(self.array, container) if self.array else matmul
+            model = SentenceModel.load(self.folder, decoded_weights(container), linear)
+        return [similarity_score(model, read_pairs(path)) for path in self.files]
