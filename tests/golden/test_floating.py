@@ -11,6 +11,7 @@ from sim.golden.finish import round_number
 from sim.golden.floating import add, canonical, multiply
 from sim.golden.mac import mac
 from tests.exhaustive.cases import pairs, special, terms
+from tests.golden.accuracy import arithmetics
 
 SEED = 1985
 FP16, FP32 = VALUE_FORMATS["fp16"], VALUE_FORMATS["fp32"]
@@ -152,3 +153,13 @@ def test_the_end_of_bins_takes_outliers_then_centroids():
     for symmetric in (False, True):
         found = bins_fp16.sums(codebook, symmetric, index, outlier, weights, acts)
         assert found.view(np.float32).tolist() == [[50 - 2 + 20 - 3]]
+
+
+def test_sums_in_fp16_are_the_worst_and_24_bits_the_best():
+    rng = np.random.default_rng(SEED)
+    weight = rng.normal(0, 0.05, (32, 512)).astype(np.float32)
+    acts = rng.normal(0.2, 1, (8, 512)).astype(np.float32)
+    found = {words: error.max() for words, error in arithmetics(weight, acts)}
+    wide, short = (f"`bins` and `products`, activations of {width} bits" for width in (24, 16))
+    assert found[wide] < found["`mac`"] < found[short] < found["`bins_fp16`"]
+    assert found[wide] < 2.0**-23  # activations are exact in 24 bits, or nearly; FP32 is rounded
