@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gobo_rtl.array_config import ArrayConfig
+from gobo_rtl.array_config import MAX_OUTPUTS, ArrayConfig
 from gobo_rtl.config import GoboConfig
 from gobo_rtl.formats import TILE_HEADER, ValueFormat
 
@@ -102,9 +102,11 @@ class ArrayLayer:
              f"indexes have {self.index_width} bits, the array takes {config.index_widths}"),
             (self.columns > config.max_inputs,
              f"{self.columns} columns, the array takes {config.max_inputs}"),
+            (self.rows > MAX_OUTPUTS, f"{self.rows} rows, an array takes {MAX_OUTPUTS}"),
             (greatest > grid, f"a centroid is {greatest} units, the grid ends at {grid}"),
             (config.symmetric and not self.symmetric,
              "the codebook is not sign-symmetric, the array takes no other"),
+            (self.weight_sum == 0, "all weights are 0"),
             (self.weight_sum >> config.weight_sum_width,
              f"a row's magnitudes add up to {self.weight_sum} units, the array takes less than "
              f"2^{config.weight_sum_width}"),

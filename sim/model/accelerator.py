@@ -75,6 +75,9 @@ class Accelerator:
                 continue
             try:
                 layers[name] = layer_of_container(container, name)
+            except ValueError as error:
+                raise ModelError(f"{error}, so it cannot run on an array") from error
+            try:
                 layers[name].check(config)
             except ValueError as error:
                 raise ModelError(f"{name} cannot run on the array: {error}") from error

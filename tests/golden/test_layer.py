@@ -202,6 +202,8 @@ def test_layers_off_the_grid_are_refused_by_name():
         ({}, {"codebook": np.array([-2048, 0, 0, 0, 0, 0, 0, 2047])},
          "a centroid is 2048 units, the grid ends at 2047"),
         ({"symmetric": True}, {"codebook": np.arange(8)}, "the codebook is not sign-symmetric"),
+        ({}, {"weights": np.zeros((4, 20), np.int64)}, "all weights are 0"),
+        ({}, {"weights": np.ones((1 << 20, 1), np.int64)}, "1048576 rows, an array takes 1048572"),
         ({}, {"weights": np.full((4, 20), (1 << 24) // 20 + 1)},
          r"add up to 16777220 units, the array takes less than 2\^24"),
     ],
