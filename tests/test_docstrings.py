@@ -10,9 +10,17 @@ from pathlib import Path
 import pytest
 from amaranth.lib import wiring
 
+from gobo_rtl.array.act_buffer import ActBuffer
+from gobo_rtl.array.act_loader import ActLoader
 from gobo_rtl.array.array import Array
 from gobo_rtl.array.finish import Finish
+from gobo_rtl.array.replay import Replay
+from gobo_rtl.array.schedule import Schedule as PassSchedule
+from gobo_rtl.array.steps import Steps
+from gobo_rtl.array.strip_buffer import Ring, StripBuffer
+from gobo_rtl.array.weight_loader import WeightLoader
 from gobo_rtl.array_config import ARRAYS
+from gobo_rtl.array_layout import IndexWordLayout
 from gobo_rtl.bus.axi_stream import DecodeAxis
 from gobo_rtl.config import CONFIGS
 from gobo_rtl.decode import DecodeUnit
@@ -47,6 +55,9 @@ COMPONENTS = [
     Holding(8, 4, 2),
     *(kind(ARRAYS["tiny"]) for kind in (Aligner, OutlierDecode, OutlierProduct, Select)),
     *(kind(ARRAYS["tiny"]) for kind in (Products, Bins, Combine, Array, Finish, Round)),
+    *(Replay(8), Ring(IndexWordLayout(ARRAYS["tiny"]), 8)),
+    *(kind(ARRAYS["tiny"]) for kind in (PassSchedule, Steps, StripBuffer, ActBuffer)),
+    *(kind(ARRAYS["tiny"]) for kind in (ActLoader, WeightLoader)),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Token tiles are given out step by step, as often as the commands say, and never lost too early."""
+"""Token tiles are given out step by step, as often as the commands say, and not lost too early."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
