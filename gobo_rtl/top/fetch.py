@@ -52,7 +52,7 @@ class Fetch(wiring.Component):
     o_read : Out, stream of CommandLayout
         What to read.
     i : In, stream of BeatLayout
-        The beats of it.
+        The beats of it; when they do not come, for a read error, it waits for its reset.
     o : Out, stream of LayerLayout
         The layers of the jobs, in their order.
     job : Out, 32 bits
@@ -60,8 +60,7 @@ class Fetch(wiring.Component):
     error_code : Out, number of ARRAY_ERRORS
         Why ``job`` is refused: ``job``, ``layer``, ``layer_crc`` or ``codebook``. It stays until
         reset, and nothing is fetched. A descriptor of another magic is ``layer`` before its sum is
-        looked at, else a wrong sum is ``layer_crc`` before any field is. What came with a read
-        error can be any of them.
+        looked at, else a wrong sum is ``layer_crc`` before any field is.
     slot, tag, start : Out, ``address_width``, 32, 48 bits
         Of ``job``: its address, with ``o.valid`` or ``error_code`` its tag, and when it was
         fetched.
