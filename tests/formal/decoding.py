@@ -47,8 +47,10 @@ def no_sum(remainder: ValueLike, bits: ValueLike) -> Value:
 
 def simple_sum(remainder: ValueLike, bits: ValueLike) -> Value:
     """Return a plain function of its inputs that stands for the CRC-16."""
-    total: Value = Cat(Value.cast(remainder)[5:], Value.cast(remainder)[:5])
     bits = Value.cast(bits)
+    if not len(bits):
+        return Value.cast(remainder)
+    total: Value = Cat(Value.cast(remainder)[5:], Value.cast(remainder)[:5])
     for n in range(0, len(bits), 16):
         total = (total ^ bits[n : n + 16])[:16]
     return total

@@ -177,9 +177,13 @@ class Verdict:
     """The claim that does not hold there."""
 
 
-def prove(claims: Claims, folder: Path) -> Verdict:
-    """Prove all claims for all time, or find a counterexample to one; works in ``folder``."""
-    return _verdict(claims, folder, f"pdr -T {LIMIT_SECONDS}")
+def prove(claims: Claims, folder: Path, *, sweep: bool = False) -> Verdict:
+    """Prove all claims for all time, or find a counterexample to one; works in ``folder``.
+
+    With ``sweep`` registers that provably hold the same are made one before: worth it where the
+    claims count what the design counts.
+    """
+    return _verdict(claims, folder, f"{'scorr; ' if sweep else ''}pdr -T {LIMIT_SECONDS}")
 
 
 def bounded(claims: Claims, folder: Path, cycles: int) -> Verdict:

@@ -6,6 +6,7 @@ from amaranth.hdl import Array, Mux, Signal, signed
 
 from gobo_rtl.decode import unpacker
 
+from .contracts import sections_are_whole
 from .prover import Claims
 
 __all__ = ["SECTIONS", "unpacker_claims"]
@@ -71,16 +72,8 @@ def unpacker_claims(
 
     # What the parent promises.
     waits = claims.before(o.valid & ~o.ready & ~claims.reset, "waits")
-    claims.assume(chosen < len(sizes))
-    claims.assume(~dut.skip | (untouched & i.valid & ~dut.enable))
-    claims.assume(~waits | dut.enable)
-    same_size = chosen == claims.before(chosen, "size_before")
-    if tails:
-        claims.assume(dut.final | (chosen == len(sizes) - 1))
-        claims.assume(untouched | claims.before(give, "given_before") | same_size)
-        claims.assume(~waits | same_size)
-    else:
-        claims.assume((untouched & ~waits) | same_size)
+    for condition in sections_are_whole(claims, dut, untouched, tails).values():
+        claims.assume(condition)
 
     # A watched bit.
     here = claims.free(range(beat_width), "watched_bit")
