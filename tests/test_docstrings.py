@@ -15,13 +15,19 @@ from gobo_rtl.array.act_loader import ActLoader
 from gobo_rtl.array.array import Array
 from gobo_rtl.array.finish import Finish
 from gobo_rtl.array.replay import Replay
+from gobo_rtl.array.result_writer import ResultWriter
 from gobo_rtl.array.schedule import Schedule as PassSchedule
 from gobo_rtl.array.steps import Steps
 from gobo_rtl.array.strip_buffer import Ring, StripBuffer
 from gobo_rtl.array.weight_loader import WeightLoader
 from gobo_rtl.array_config import ARRAYS
 from gobo_rtl.array_layout import IndexWordLayout
+from gobo_rtl.bus.axi import Bursts
+from gobo_rtl.bus.axi_lite import AxiLiteSlave, Registers
 from gobo_rtl.bus.axi_stream import DecodeAxis
+from gobo_rtl.bus.read_arbiter import ReadArbiter
+from gobo_rtl.bus.read_master import ReadMaster
+from gobo_rtl.bus.write_master import WriteMaster
 from gobo_rtl.config import CONFIGS
 from gobo_rtl.decode import DecodeUnit
 from gobo_rtl.decode.checks import Checks
@@ -31,7 +37,7 @@ from gobo_rtl.decode.merge import Merge
 from gobo_rtl.decode.outlier_reader import OutlierReader
 from gobo_rtl.decode.schedule import Schedule
 from gobo_rtl.decode.unpacker import Unpacker
-from gobo_rtl.formats import VALUE_FORMATS
+from gobo_rtl.formats import JOB, VALUE_FORMATS
 from gobo_rtl.pe.align import Aligner
 from gobo_rtl.pe.bins import Bins
 from gobo_rtl.pe.bins_fp16 import BinsFp16PE
@@ -44,6 +50,10 @@ from gobo_rtl.pe.outlier import OutlierDecode, OutlierProduct
 from gobo_rtl.pe.products import Products
 from gobo_rtl.pe.round import Round
 from gobo_rtl.pe.select import Select
+from gobo_rtl.top.codebook import CodebookReader
+from gobo_rtl.top.divide import Divide
+from gobo_rtl.top.fetch import Fetch
+from gobo_rtl.top.record import RecordReader
 
 SECTIONS = ["Paper", "Parameters", "Members", "Timing", "Numerics"]
 CONFIG = CONFIGS["rows"]  # has all optional ports
@@ -58,6 +68,10 @@ COMPONENTS = [
     *(Replay(8), Ring(IndexWordLayout(ARRAYS["tiny"]), 8)),
     *(kind(ARRAYS["tiny"]) for kind in (PassSchedule, Steps, StripBuffer, ActBuffer)),
     *(kind(ARRAYS["tiny"]) for kind in (ActLoader, WeightLoader)),
+    *(kind(ARRAYS["tiny"]) for kind in (Bursts, ReadMaster, WriteMaster, Registers)),
+    *(kind(ARRAYS["tiny"]) for kind in (ResultWriter, CodebookReader, Fetch)),
+    *(ReadArbiter(ARRAYS["tiny"], 2), AxiLiteSlave(), Divide(16, 3)),
+    RecordReader(JOB, {"tag": 32}, {}),
 ]
 
 
