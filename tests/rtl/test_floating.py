@@ -112,3 +112,11 @@ def test_an_unknown_unit_is_answered_with_those_there_are(capsys: pytest.Capture
     with pytest.raises(SystemExit, match="2"):
         main(["divider"])
     assert "multiplier, adder16, adder32, testfloat" in capsys.readouterr().err
+
+
+def test_a_missing_generator_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["testfloat"]) == 0
+    assert "testfloat_gen is not installed" in capsys.readouterr().out
