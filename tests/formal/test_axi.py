@@ -310,10 +310,43 @@ def lite_claims(source: ModuleType) -> Claims:
     return claims
 
 
+def share_claims(source: ModuleType) -> Claims:
+    """Each of two readers gets the beats of its own commands; bit 3 of an address tells whose."""
+    dut = source.ReadArbiter(TINY, 2)
+    claims = Claims(dut)
+    m, read = claims.m, dut.o_read
+    for n, port in enumerate(dut.i_read):
+        claims.drive(port, f"i_read{n}")
+        claims.assume(port.payload.address[3] == n)
+    m.d.comb += read.ready.eq(claims.free(1, "read_ready"))
+    end = dut.i.valid & dut.i.ready & dut.i.payload.last
+    owner, count = queue(claims, read.valid & read.ready, read.payload.address[3:4], end, 5, "owed")
+    claims.drive(dut.i, "i", more=count != 0)
+    claims.keeps_rules(read, "o_read")
+    for n, port in enumerate(dut.o):
+        m.d.comb += port.ready.eq(claims.free(1, f"take{n}"))
+        claims.claim(f"reader {n} gets its own", port.valid == (dut.i.valid & (owner == n)))
+        same = Value.cast(port.payload) == Value.cast(dut.i.payload)
+        claims.claim(f"reader {n} gets the beat", ~port.valid | same)
+        claims.event(f"reader {n} waits for the other", port.valid & (count > 1) & end)
+        accept = dut.i_read[n].valid & dut.i_read[n].ready
+        # A command that waits is taken after one of the other reader's, at most.
+        waits = dut.i_read[n].valid & ~accept
+        others = dut.i_read[1 - n].valid & dut.i_read[1 - n].ready
+        passed = Signal(name=f"passed{n}")
+        m.d.sync += passed.eq(~claims.reset & waits & (passed | others))
+        claims.claim(f"reader {n} is not passed twice", ~(passed & waits & others))
+    taken = Mux(owner == 1, dut.o[1].ready, dut.o[0].ready)
+    claims.claim("a beat is taken by its reader", ~dut.i.valid | (dut.i.ready == taken))
+    claims.event("four commands wait for beats", count == 4)
+    return claims
+
+
 Maker = Callable[[ModuleType], Claims]
 PROVED: dict[str, tuple[Maker, str]] = {
     "reads": (read_claims, "read_master"),
     "reads drain": (drain_claims, "read_master"),
+    "shared reads": (share_claims, "read_arbiter"),
     "registers": (lite_claims, "axi_lite"),
 }
 BOUNDED: dict[str, tuple[Maker, str, int]] = {  # with so many cycles
@@ -352,6 +385,13 @@ FAULTS: dict[str, tuple[str, Fault, str]] = {
         "after", "gobo_rtl/bus/write_master.py", "Mux(stop, 0, i_data.payload.keep)",
         "i_data.payload.keep",
     ), "nothing is written after stop"),
+    "a reader comes first always": ("shared reads", Fault(
+        "turn", "gobo_rtl/bus/read_arbiter.py", "(n + 1 + offset) % count", "offset",
+    ), "reader 1 is not passed twice"),
+    "beats of another": ("shared reads", Fault(
+        "owner", "gobo_rtl/bus/read_arbiter.py", "self.i.ready & self.i.payload.last",
+        "self.i.payload.last",
+    ), "reader 0 gets its own"),
     "an answer is overwritten": ("registers", Fault(
         "answer", "gobo_rtl/bus/axi_lite.py", "axi.arready.eq(~axi.rvalid | axi.rready)",
         "axi.arready.eq(1)",
