@@ -3,6 +3,7 @@
 
 import struct
 from dataclasses import replace
+from fractions import Fraction
 from functools import partial
 from typing import Any
 from zlib import crc32
@@ -20,9 +21,10 @@ from gobo_rtl.bus.axi import AxiRead
 from gobo_rtl.bus.read_master import ReadMaster
 from gobo_rtl.decode.crc import CRC32_INITIAL, CRC32_RESIDUE, crc32_next
 from gobo_rtl.formats import ARRAY_ERRORS, JOB, JOB_SLOT, LAYER_DESCRIPTOR, Record
+from gobo_rtl.top.codebook import CodebookReader
 from gobo_rtl.top.divide import Divide
 from gobo_rtl.top.fetch import Fetch
-from sim.pysim import get, idle, quiet, simulate
+from sim.pysim import get, idle, put, quiet, simulate
 from tests.rtl.memory import Memory
 
 SEED = 911
@@ -380,6 +382,56 @@ def test_a_layer_without_biases() -> None:
     layer = good_layer(TINY) | {"bias_offset": 0, "bias_bytes": 0}
     (got,), _ = run(TINY, store_of(TINY, [good_job(TINY)], layer, values))
     assert got.has_bias == 0
+
+
+@pytest.mark.parametrize("name", ["tiny", "symmetric, of bf16"])
+def test_any_value_in_any_unit(name: str) -> None:
+    config, rng = replace(CONFIGS[name], symmetric=False), np.random.default_rng([SEED, 1])
+    dut, value, right = CodebookReader(config), config.value, 0
+    bias, ones = (1 << value.exponent_width - 1) - 1, (1 << value.exponent_width) - 1
+    cases = []
+    for _ in range(600):
+        bits = int(rng.integers(1 << 16))
+        if rng.random() < 0.8:  # few significant bits
+            bits &= ~((1 << int(rng.integers(value.fraction_width + 1))) - 1)
+        exponent = bits >> value.fraction_width & ones
+        near = max(exponent, 1) - bias - value.fraction_width
+        unit = int(rng.integers(-2048, 2048)) if rng.random() < 0.1 else near
+        cases.append((bits, max(-2048, min(2047, unit + int(rng.integers(-6, 12))))))
+
+    def integer(bits: int, unit: int) -> int | None:
+        """Return the value in units, if it is a whole number of them that fits."""
+        fraction = bits & (1 << value.fraction_width) - 1
+        exponent = bits >> value.fraction_width & ones
+        if exponent == ones:
+            return None
+        significand = fraction | (1 << value.fraction_width if exponent else 0)
+        number = Fraction(significand) * Fraction(2) ** (
+            max(exponent, 1) - bias - value.fraction_width - unit
+        )
+        if number.denominator != 1 or number >= 1 << config.grid_width - 1:
+            return None
+        return -int(number) if bits >> 15 else int(number)
+
+    async def bench(ctx):
+        nonlocal right
+        ctx.set(dut.index_width, 2)
+        for bits, unit in cases:
+            ctx.set(dut.unit, unit)
+            ctx.set(dut.start, 1)
+            await ctx.tick()
+            ctx.set(dut.start, 0)
+            for word in (0, 0, bits, 0):
+                await put(ctx, dut.i, word)
+            await idle(ctx, 4)
+            wanted = integer(bits, unit)
+            assert ctx.get(dut.done) and ctx.get(dut.bad) == (wanted is None), (bits, unit)
+            if wanted is not None:
+                right += wanted != 0
+                assert [ctx.get(dut.codebook[n]) for n in range(4)] == [0, 0, wanted, 0]
+
+    simulate(dut, bench)
+    assert 100 < right < 500
 
 
 @pytest.mark.parametrize("divisor", [1, 2, 3, 7, 16, 128])
