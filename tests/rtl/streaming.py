@@ -36,15 +36,13 @@ def transfer(
     feeds: Sequence[Bench] = (),
     after: int = 20,
     all_taken: bool = True,
-    cycles: int | None = None,
 ) -> dict[str, Transfers]:
     """Drive every stream of ``given`` and return what the streams of ``due`` give.
 
     Ends ``after`` cycles after as many transfers as are due; more than these fail, and so does,
     with ``all_taken``, an input that was not taken. The words of a stream in ``given`` are its
     payloads, and its cycles those of its transfers. ``probes`` are other outputs: their value in
-    every cycle. ``constants`` are other inputs. ``feeds`` drive what lists cannot. With
-    ``cycles`` it ends after so many, whatever has come.
+    every cycle. ``constants`` are other inputs. ``feeds`` drive what lists cannot.
     """
     seen = {name: Transfers() for name in (*given, *due, *probes)}
     cycle = 0
@@ -78,7 +76,7 @@ def transfer(
             port, rest, waited = getattr(dut, name), pace.rests(number, pace.stall), 0
             fixed = port.signature.always_ready
             got, now = seen[name], 0
-            while now < cycles if cycles else len(got.words) < due[name] or waited < after:
+            while len(got.words) < due[name] or waited < after:
                 ready = fixed or not next(rest)
                 if not fixed:
                     ctx.set(port.ready, ready)
@@ -97,7 +95,7 @@ def transfer(
 
     drivers = [driver(n, name) for n, name in enumerate(given)]
     collectors = [collector(100 + n, name) for n, name in enumerate(due)]
-    simulate(dut, *collectors, background=[count, *drivers, *feeds], limit=200_000)
+    simulate(dut, *collectors, background=[count, *drivers, *feeds], limit=20_000)
     for name in given if all_taken else ():
         assert len(seen[name].words) == len(given[name]), f"{name} was not taken"
     return seen

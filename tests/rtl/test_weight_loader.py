@@ -1,17 +1,22 @@
 """The streams of a layer become the words of its strips, and all their rules are checked."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
+from amaranth.hdl import Module, ResetInserter, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In
 
 from gobo_rtl.array.weight_loader import WeightLoader
 from gobo_rtl.array_config import ARRAYS, ArrayConfig
 from gobo_rtl.array_layout import CommandLayout, IndexWordLayout, LayerLayout, OutlierWordLayout
 from gobo_rtl.formats import ERRORS
 from sim import stimulus
-from sim.corruption import CORRUPTIONS, corrupt
+from sim.corruption import CORRUPTIONS, Corruption, corrupt
 from sim.golden.decode import decode_unit
+from sim.pysim import simulate
 
 from .decoding import Pace, beat_bits
 from .streaming import FULL, PACES, Transfers, transfer
@@ -201,75 +206,142 @@ def test_a_step_in_every_cycle(pattern: str) -> None:
     assert np.diff(seen["o_indexes"].cycles).tolist() == [1] * 95
 
 
-def error_of(config: ArrayConfig, jobs: list[Job], pace: Pace) -> tuple[int, dict[str, Transfers]]:
-    """Drive streams that are wrong somewhere; return the error and what came before."""
-    names = ("i_layer", "i_indexes", "i_outliers")
-    streams = [job.layer for job in jobs]
-    given = dict(zip(names, (
-        [job.word(config) for job in jobs],
-        [b for y in streams for b in beat_bits(y.indexes, y.indexes_last)],
-        [b for y in streams for b in beat_bits(y.outliers, y.outliers_last)],
-    ), strict=True))  # fmt: skip
-    most = {"o_indexes": 10**6, "o_outliers": 10**6, "o_read_indexes": 10**6,
-            "o_read_outliers": 10**6}  # fmt: skip
-    seen = transfer(WeightLoader(config), given, most, pace, probes=["error_code"],
-                    all_taken=False, cycles=250)  # fmt: skip
-    return seen["error_code"].words[-1], seen
+class Clearable(wiring.Component):
+    """A loader that ``clear`` resets; what its inputs offer then is dropped."""
+
+    def __init__(self, config: ArrayConfig) -> None:
+        self.loader = WeightLoader(config)
+        super().__init__({**self.loader.signature.members, "clear": In(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.loader = ResetInserter(self.clear)(self.loader)
+        for name, member in self.loader.signature.members.items():
+            if member.is_signature:
+                inner, outer = getattr(self.loader, name), getattr(self, name)
+                wiring.connect(m, inner, wiring.flipped(outer))
+                if member.flow == In:
+                    m.d.comb += outer.ready.eq(inner.ready | self.clear)
+        m.d.comb += self.error_code.eq(self.loader.error_code)
+        return m
 
 
-CHECKED_BEFORE = ("index-width",)  # the width is the layer's
+def told_of(
+    config: ArrayConfig, cases: list[list[tuple[Job, int]]], cycles: int = 200
+) -> list[tuple[list[int], list[int]]]:
+    """Drive layers (each with its ``i_layer``) case by case, and reset in between.
+
+    Return for each case the index words given and ``error_code`` in every cycle.
+    """
+    dut, found = Clearable(config), []
+    ins, outs = ("i_layer", "i_indexes", "i_outliers"), ("o_indexes", "o_outliers",
+                                                         "o_read_indexes", "o_read_outliers")
+
+    async def drive(ctx: Any) -> None:
+        for number, case in enumerate(cases):
+            streams = [job.layer for job, _ in case]
+            left = {
+                "i_layer": [word for _, word in case],
+                "i_indexes": [b for y in streams for b in beat_bits(y.indexes, y.indexes_last)],
+                "i_outliers": [b for y in streams for b in beat_bits(y.outliers, y.outliers_last)],
+            }
+            pace = PACES[number % len(PACES)]
+            rests = {name: pace.rests(n, pace.idle) for n, name in enumerate(ins)}
+            stall = pace.rests(9, pace.stall)
+            offered = dict.fromkeys(ins, False)
+            words: list[int] = []
+            codes: list[int] = []
+            for _ in range(cycles):
+                for name in ins:
+                    offered[name] |= bool(left[name]) and not next(rests[name])
+                    port = getattr(dut, name)
+                    ctx.set(port.valid, offered[name])
+                    ctx.set(Value.cast(port.payload), left[name][0] if left[name] else 0)
+                ready = not next(stall)
+                for name in outs:
+                    ctx.set(getattr(dut, name).ready, ready)
+                code, valid, word, *taken = (await ctx.tick().sample(
+                    dut.error_code, dut.o_indexes.valid, Value.cast(dut.o_indexes.payload),
+                    *(getattr(dut, name).ready for name in ins),
+                ))[2:]  # fmt: skip
+                codes.append(int(code))
+                if valid and ready:
+                    words.append(int(word))
+                for name, take in zip(ins, taken, strict=True):
+                    if offered[name] and take:
+                        left[name].pop(0)
+                        offered[name] = False
+            found.append((words, codes))
+            for name in outs:  # what waits is taken, so that no stream breaks its rules
+                ctx.set(getattr(dut, name).ready, 1)
+            ctx.set(dut.clear, 1)
+            await ctx.tick()
+            ctx.set(dut.clear, 0)
+
+    simulate(dut, drive)
+    return found
 
 
-@pytest.mark.parametrize("kind", [kind for kind in CORRUPTIONS if kind not in CHECKED_BEFORE])
-def test_a_corrupt_stream_is_told_and_ends_the_words(kind: str) -> None:
-    """Of the words, all of the strips before are given, and nothing after the error."""
-    number = list(CORRUPTIONS).index(kind)
-    config = CONFIGS["four" if number % 4 == 0 else "tiny"]
-    for attempt in range(20):
-        rng = np.random.default_rng([SEED, attempt, number])
-        n, pattern = config.rows, str(rng.choice(["share:0.1", "full-rate", "burst"]))
-        layers = [layer(config, 50 * attempt + k, n + 1, 9, pattern) for k in range(3)]
-        place = int(rng.integers(2)), int(rng.integers(2))
-        corruption = corrupt(rng, kind, layers, place)
-        if corruption is not None:
-            break
-    else:
-        raise AssertionError("the corruption was never possible")
-    jobs = [Job(one) for one in corruption.layers]
-    code, seen = error_of(config, jobs, PACES[number % 4])
-    expected = decode_unit(config.image, corruption.layers)
-    assert expected.stop is not None
-    # A tile's length is also held against the layer's columns, and its place to the strips.
-    also = {ERRORS["tile_header"]} if not corruption.exact else set()
-    also |= {ERRORS["index_end"]} if corruption.rules & {5, 6} else set()
-    assert code in expected.stop.codes | also
-    good = [word for job in map(Job, layers) for word in index_words(config, job)]
-    sure = sum(len(one.tiles) * 9 for one in layers[: place[0]]) + 9 * place[1]
-    got = seen["o_indexes"].words
-    # The next header is read while a strip's last step waits.
-    assert len(got) >= sure - 2 and got[:sure] == good[: len(got)][:sure]
-    told = seen["error_code"].words.index(code)
-    assert set(seen["error_code"].words[told:]) == {code}
-    assert max(seen["o_indexes"].cycles) <= told + 40
+def corrupted(config: ArrayConfig, kind: str) -> tuple[list[stimulus.Layer], Corruption]:
+    """Return three layers, and the same with one of them corrupted; where that ends the outliers
+    too early, it is within a tile."""
+    for attempt in range(40):
+        rng = np.random.default_rng([SEED, attempt, list(CORRUPTIONS).index(kind)])
+        pattern = str(rng.choice(["share:0.1", "full-rate", "burst"]))
+        seeds = range(50 * attempt, 50 * attempt + 3)
+        layers = [layer(config, seed, config.rows + 1, 9, pattern) for seed in seeds]
+        done = corrupt(rng, kind, layers, (int(rng.integers(2)), int(rng.integers(2))))
+        if done is None:
+            continue
+        stop = decode_unit(config.image, done.layers).stop
+        if done.rules != {ERRORS["outlier_end"]} or (stop and stop.codes == done.rules):
+            return layers, done
+    raise AssertionError("the corruption was never possible")
+
+
+KINDS = [kind for kind in CORRUPTIONS if kind != "index-width"]  # the width is the layer's
+
+
+@pytest.mark.parametrize("name", ["tiny", "four"])
+def test_a_corrupt_stream_is_told_and_ends_the_words(name: str) -> None:
+    """Of the words, those of the strips before are given, and nothing after the error."""
+    config = CONFIGS[name]
+    kinds = KINDS if name == "tiny" else KINDS[::4]
+    cases = [corrupted(config, kind) for kind in kinds]
+    jobs = [[Job(one) for one in corruption.layers] for _, corruption in cases]
+    told = told_of(config, [[(job, job.word(config)) for job in case] for case in jobs])
+    seen = set()
+    for kind, (layers, corruption), (words, codes) in zip(kinds, cases, told, strict=True):
+        stop = decode_unit(config.image, corruption.layers).stop
+        assert stop is not None
+        # A tile's length is also held against the layer's columns, and its place to the strips.
+        also = {ERRORS["tile_header"]} if not corruption.exact else set()
+        also |= {ERRORS["index_end"]} if corruption.rules & {5, 6} else set()
+        assert codes[-1] in stop.codes | also, kind
+        assert set(codes[codes.index(codes[-1]) :]) == {codes[-1]}, kind
+        seen.add(codes[-1])
+        at, tile = corruption.place
+        good = [word for job in map(Job, layers) for word in index_words(config, job)]
+        sure = sum(len(one.tiles) for one in layers[:at]) * 9 + 9 * tile
+        # The next header is read while a strip's last step waits.
+        assert len(words) >= sure - 2, kind
+        assert words[:sure] == good[: min(sure, len(words))], kind
+        assert len(words) < len(good), kind
+    assert name != "tiny" or seen == set(range(1, 8)), "every rule is broken by some corruption"
 
 
 @pytest.mark.parametrize("columns, strips, code", [
     (8, 3, "tile_header"), (10, 3, "tile_header"), (9, 2, "index_end"), (9, 4, "index_end"),
+    (9, 3, "none"),
 ])  # fmt: skip
 def test_a_stream_of_another_shape_than_the_layer_is_told(
     columns: int, strips: int, code: str
 ) -> None:
-    one = layer(TINY, 1, 12, 9, "share:0.1")
-
-    class Other(Job):
-        def word(self, config: ArrayConfig) -> int:
-            told = LayerLayout(config).from_bits(super().word(config))
-            assert (told.inputs, told.strips) == (9, 3)
-            fields = {name: getattr(told, name) for name in ("index_width", "index_beats", "block",
-                                                             "outlier_beats", "tiles")}  # fmt: skip
-            return LayerLayout(config).const(
-                {**fields, "inputs": columns, "strips": strips}
-            ).as_bits()
-
-    found, _ = error_of(TINY, [Other(one), Job(one)], FULL)
-    assert found == ERRORS[code]
+    job = Job(layer(TINY, 1, 12, 9, "share:0.1"))
+    fields = {
+        "inputs": columns, "strips": strips, "tiles": 1, "block": 1,
+        "index_width": job.layer.index_width, "index_beats": 1, "outlier_beats": 1,
+    }  # fmt: skip
+    word = LayerLayout(TINY).const(fields).as_bits()
+    ((_, codes),) = told_of(TINY, [[(job, word), (job, job.word(TINY))]])
+    assert codes[-1] == ERRORS[code]
