@@ -1,6 +1,7 @@
 """The streams of a layer become the words of its strips, and all their rules are checked."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from amaranth.lib.wiring import In
 from gobo_rtl.array.weight_loader import WeightLoader
 from gobo_rtl.array_config import ARRAYS, ArrayConfig
 from gobo_rtl.array_layout import CommandLayout, IndexWordLayout, LayerLayout, OutlierWordLayout
+from gobo_rtl.config import GoboConfig
 from gobo_rtl.formats import ERRORS
 from sim import stimulus
 from sim.corruption import CORRUPTIONS, Corruption, corrupt
@@ -94,13 +96,17 @@ def outlier_words(config: ArrayConfig, job: Job) -> list[int]:
 
 
 def shown(config: ArrayConfig, bits: int) -> int:
-    """Return an outlier word with nothing in the entries that are not valid."""
-    word, layout = OutlierWordLayout(config).from_bits(bits), OutlierWordLayout(config)
-    width = layout["entries"].width // config.outliers_per_step
-    for n in range(config.outliers_per_step):
-        if not word.entries[n].valid:
-            bits &= ~(((1 << width) - 1) << (layout["entries"].offset + n * width))
-    return bits
+    """Return an outlier word with its entries side by side, and nothing in the others."""
+    word = OutlierWordLayout(config).from_bits(bits)
+    held = [
+        {"valid": 1, "row": entry.row, "value": entry.value}
+        for entry in word.entries
+        if entry.valid
+    ]
+    return OutlierWordLayout(config).const({
+        "step": word.step, "more": word.more, "last": word.last,
+        "entries": held + [{"valid": 0}] * (config.outliers_per_step - len(held)),
+    }).as_bits()  # fmt: skip
 
 
 def commands(config: ArrayConfig, job: Job, stream: str) -> list[int]:
@@ -172,6 +178,38 @@ def test_layers_in_a_row_become_words(name: str, pace: Pace) -> None:
     assert [shown(config, word) for word in seen["o_outliers"].words] == outliers
     assert seen["o_read_indexes"].words == reads
     assert seen["o_read_outliers"].words == outlier_reads
+    assert not any(seen["error_code"].words)
+
+
+class ShortEscape(GoboConfig):
+    """An image whose escape is a gap of 3, so that short layers have some."""
+
+    @property
+    def gap_escape(self) -> int:
+        return 3
+
+
+class ShortEscapes(ArrayConfig):
+    """An array for such images."""
+
+    @cached_property
+    def image(self) -> GoboConfig:
+        return ShortEscape(**asdict(CONFIGS["four"].image))
+
+
+@pytest.mark.parametrize("pace", PACES[::3])
+def test_escapes_are_no_outliers(pace: Pace) -> None:
+    config = ShortEscapes(**asdict(CONFIGS["four"]))
+    jobs = [Job(layer(config, n, 2 * config.rows, 33, "share:0.03")) for n in range(3)]
+    records = [record for job in jobs for tile in job.layer.tiles for record in tile.records]
+    assert {record.more for record in records if record.gap == 3} == {0, 1}
+    indexes = [word for job in jobs for word in index_words(config, job)]
+    outliers = [word for job in jobs for word in outlier_words(config, job)]
+    due = {"o_indexes": len(indexes), "o_outliers": len(outliers), "o_read_indexes": 3,
+           "o_read_outliers": 3}  # fmt: skip
+    seen = loaded(config, jobs, pace, due)
+    assert seen["o_indexes"].words == indexes
+    assert [shown(config, word) for word in seen["o_outliers"].words] == outliers
     assert not any(seen["error_code"].words)
 
 
