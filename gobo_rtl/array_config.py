@@ -249,8 +249,8 @@ ARRAYS: dict[str, ArrayConfig] = {
     "wide": ArrayConfig(rows=64, beat_width=256, index_widths=(2, 3)),
     # For a small FPGA: 8-bit activations, a strip of indexes at a time.
     "edge": ArrayConfig(
-        rows=8, columns=4, act_width=8, index_widths=(3,), outliers_per_step=1, max_inputs=1024,
-        index_depth=2048, outlier_depth=256, act_depth=4096, tile_slots=4, beat_width=64,
+        rows=8, columns=4, act_width=8, index_widths=(3,), outliers_per_step=1, max_inputs=2048,
+        index_depth=2048, outlier_depth=512, act_depth=4096, tile_slots=4, beat_width=64,
     ),
 }  # fmt: skip
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from xml.etree import ElementTree
 
 import cocotb
@@ -24,6 +24,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
 from cocotb_tools.runner import get_runner
 
+from gobo_rtl.array_config import ArrayConfig
 from gobo_rtl.bus.axi_stream import DecodeAxis
 from gobo_rtl.cli import emit, top_name
 from gobo_rtl.config import CONFIGS, GoboConfig
@@ -39,6 +40,8 @@ SIMULATORS = ("icarus", "verilator")
 
 CLOCK = 10
 """Clock period in ns."""
+
+Config = TypeVar("Config", GoboConfig, ArrayConfig)
 
 _CONFIG, _GIVEN, _SEEN = "GOBO_CONFIG", "GOBO_GIVEN", "GOBO_SEEN"
 
@@ -254,10 +257,10 @@ def codebook_word(config: GoboConfig, layer: Streams) -> int:
 # -- inside the simulator ----------------------------------------------------------------------
 
 
-def configuration() -> GoboConfig:
-    """Return the configuration that :func:`run` was given."""
+def configuration(kind: type[Config] = GoboConfig) -> Config:
+    """Return the configuration that :func:`run` was given, of the ``kind`` that it is."""
     sizes = json.loads(os.environ[_CONFIG])
-    return GoboConfig(**{**sizes, "index_widths": tuple(sizes["index_widths"])})
+    return kind(**{**sizes, "index_widths": tuple(sizes["index_widths"])})
 
 
 async def reset(dut: Any, cycles: int = 4) -> None:

@@ -13,7 +13,9 @@ from amaranth.lib import wiring
 from gobo_rtl.array.act_buffer import ActBuffer
 from gobo_rtl.array.act_loader import ActLoader
 from gobo_rtl.array.array import Array
+from gobo_rtl.array.bias_loader import BiasLoader
 from gobo_rtl.array.finish import Finish
+from gobo_rtl.array.fork import Fork
 from gobo_rtl.array.replay import Replay
 from gobo_rtl.array.result_writer import ResultWriter
 from gobo_rtl.array.schedule import Schedule as PassSchedule
@@ -50,8 +52,11 @@ from gobo_rtl.pe.outlier import OutlierDecode, OutlierProduct
 from gobo_rtl.pe.products import Products
 from gobo_rtl.pe.round import Round
 from gobo_rtl.pe.select import Select
+from gobo_rtl.top.accelerator import Accelerator, Core
 from gobo_rtl.top.codebook import CodebookReader
+from gobo_rtl.top.control import Control
 from gobo_rtl.top.divide import Divide
+from gobo_rtl.top.engine import Engine
 from gobo_rtl.top.fetch import Fetch
 from gobo_rtl.top.record import RecordReader
 
@@ -67,7 +72,9 @@ COMPONENTS = [
     *(kind(ARRAYS["tiny"]) for kind in (Products, Bins, Combine, Array, Finish, Round)),
     *(Replay(8), Ring(IndexWordLayout(ARRAYS["tiny"]), 8)),
     *(kind(ARRAYS["tiny"]) for kind in (PassSchedule, Steps, StripBuffer, ActBuffer)),
-    *(kind(ARRAYS["tiny"]) for kind in (ActLoader, WeightLoader)),
+    *(kind(ARRAYS["tiny"]) for kind in (ActLoader, WeightLoader, BiasLoader)),
+    *(kind(ARRAYS["tiny"]) for kind in (Engine, Control, Core, Accelerator)),
+    Fork(IndexWordLayout(ARRAYS["tiny"]), 2),
     *(kind(ARRAYS["tiny"]) for kind in (Bursts, ReadMaster, WriteMaster, Registers)),
     *(kind(ARRAYS["tiny"]) for kind in (ResultWriter, CodebookReader, Fetch)),
     *(ReadArbiter(ARRAYS["tiny"], 2), AxiLiteSlave(), Divide(16, 3)),

@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from ..array_config import ArrayConfig
@@ -81,7 +81,7 @@ class ActLoader(wiring.Component):
         layer, command = self.i_layer.payload, self.o_read.payload
         per_beat = config.acts_per_beat
         shape = data.StructLayout({"inputs": config.step_bits + 1, "tokens": 16})
-        m.submodules.layers = layers = SyncFIFOBuffered(width=shape.size, depth=LAYERS)
+        m.submodules.layers = layers = SyncFIFO(width=shape.size, depth=LAYERS)
 
         # Commands: token after token; what the beats have to be counted by goes ahead.
         token = Signal(16)

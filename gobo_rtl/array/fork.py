@@ -1,10 +1,10 @@
 """One stream to several engines that go at their own pace."""
 
-from typing import Any
+from collections.abc import Sequence
 
-from amaranth.hdl import Module, Signal, Value
-from amaranth.lib import stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 __all__ = ["Fork"]
@@ -23,6 +23,8 @@ class Fork(wiring.Component):
         Of a word.
     count : int
         Outputs, at least 1.
+    fields : list of sequences of names, optional
+        The fields of a word that each output gives; the others are 0 there, and not stored.
     depth : int
         Words that wait for an output, at least 2; an output may be as far behind the others.
 
@@ -35,17 +37,22 @@ class Fork(wiring.Component):
 
     Timing
     ------
-    2 cycles from ``i`` to ``o``; a word a cycle while no queue is full.
+    1 cycle from ``i`` to ``o``; a word a cycle while no queue is full.
 
     Numerics
     --------
     None: bits are moved.
     """
 
-    def __init__(self, shape: Any, count: int, depth: int = 2):
+    def __init__(
+        self, shape: data.Layout, count: int, fields: Sequence[Sequence[str]] | None = None,
+        depth: int = 2,
+    ):  # fmt: skip
         if count < 1 or depth < 2:
             raise ValueError(f"count must be at least 1 and depth 2, not {count} and {depth}")
-        self.shape, self.count, self.depth = shape, count, depth
+        if fields is not None and len(fields) != count:
+            raise ValueError(f"fields must be those of {count} outputs, not of {len(fields)}")
+        self.shape, self.count, self.fields, self.depth = shape, count, fields, depth
         super().__init__({
             "i": In(stream.Signature(shape)),
             "o": Out(stream.Signature(shape)).array(count),
@@ -60,15 +67,18 @@ class Fork(wiring.Component):
             m.d.sync += sent.eq(0)
             with m.If(~self.i.ready):
                 m.d.sync += sent.eq(sent | takes)
-        word = Value.cast(self.i.payload)
         for n, o in enumerate(self.o):
-            queue = SyncFIFOBuffered(width=len(word), depth=self.depth)
+            word, there = self.i.payload, o.payload
+            if self.fields is not None:
+                word, there = (Cat(view[name] for name in self.fields[n]) for view in (word, there))
+            word, there = Value.cast(word), Value.cast(there)
+            queue = SyncFIFO(width=len(word), depth=self.depth)
             m.submodules[f"queue{n}"] = queue
             m.d.comb += [
                 queue.w_data.eq(word),
                 queue.w_en.eq(self.i.valid & ~sent[n]),
                 takes[n].eq(queue.w_rdy),
-                Value.cast(o.payload).eq(queue.r_data),
+                there.eq(queue.r_data),
                 o.valid.eq(queue.r_rdy),
                 queue.r_en.eq(o.ready),
             ]

@@ -42,7 +42,7 @@ class Steps(wiring.Component):
         Cycles of the steps.
     busy, stall_outliers, stall_weights, stall_acts, stall_drain : Out, 1
         In every cycle in which a pass is due, exactly one is 1, a cycle later (with ``o`` the
-        first two): the first cycle of a step is given; a further one, for its outliers; the
+        first two): the last cycle of a step is given; one before it, for its outliers; the
         weights (or, before a layer, its codebook) are not there; they are, but not the
         activations; both are, but the array does not take the last cycle of the pass.
     outliers : Out, number
@@ -119,5 +119,6 @@ class Steps(wiring.Component):
                 o.payload.codebook.eq(self.i_layer.payload.codebook),
                 o.payload.unit.eq(self.i_layer.payload.unit),
                 o.payload.act_exponent.eq(self.i_layer.payload.act_exponent),
+                o.payload.index_width.eq(self.i_layer.payload.index_width),
             ]
         return m

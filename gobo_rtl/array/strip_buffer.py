@@ -125,9 +125,9 @@ class StripBuffer(wiring.Component):
     i_pass : In, stream of ReplayLayout
         What is done with each strip that is given out.
     o : Out, stream of WeightStepLayout
-        The cycles of the steps: one with ``plain`` set, with the step's first outlier word if it
-        has any; then one for each further word. ``first`` with the first cycle of a strip,
-        ``last`` with the last.
+        The cycles of the steps: one for each outlier word of the step, or one without. The last
+        has ``plain`` and ``done``. ``first`` with the first cycle of a strip, ``last`` with the
+        last.
     too_large : Out, 1
         A strip, or what is to be kept with it, can never fit: a word waits for room, and none is
         released before it comes. Stays until reset.
@@ -173,7 +173,7 @@ class StripBuffer(wiring.Component):
         m.d.comb += [
             o.valid.eq(indexes.o.valid & outliers.o.valid),
             o.payload.planes.eq(index.planes),
-            o.payload.plain.eq(~further),
+            o.payload.plain.eq(o.payload.done),
             o.payload.done.eq(~(here & outlier.more)),
             o.payload.first.eq((step == 0) & ~further),
             o.payload.last.eq(index.last & o.payload.done),

@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from ..array_config import ArrayConfig
@@ -90,7 +90,7 @@ class WeightLoader(wiring.Component):
         plan = data.StructLayout({
             "index_width": 3, "inputs": config.step_bits + 1, "strips": layer.strips.shape(),
         })  # fmt: skip
-        m.submodules.plans = plans = SyncFIFOBuffered(width=plan.size, depth=STREAMS)
+        m.submodules.plans = plans = SyncFIFO(width=plan.size, depth=STREAMS)
         failed = self.error_code != 0
 
         # Commands: both streams for each block; what their words are counted by goes ahead.

@@ -41,7 +41,8 @@ class ReadMaster(wiring.Component):
     idle : Out, 1
         No burst waits for beats.
     error : Out, 1
-        A response was not OKAY; stays until reset. Its beats are given like others.
+        A response was not OKAY; stays until reset. From that beat on it is as after ``stop``: no
+        beat is given any more, so that none is used that is wrong.
 
     Timing
     ------
@@ -72,11 +73,12 @@ class ReadMaster(wiring.Component):
 
         # Addresses: `waiting` bursts are offered or begun; bit n of `ends` says of the n-th of them
         # whether it ends its command.
+        silent = self.stop | self.error
         waiting = Signal(range(reads + 1))
         ends = Signal(reads)
         begin, end = Signal(), Signal()
         m.d.comb += [
-            bursts.o.ready.eq(~self.stop & (waiting < reads) & (~axi.arvalid | axi.arready)),
+            bursts.o.ready.eq(~silent & (waiting < reads) & (~axi.arvalid | axi.arready)),
             begin.eq(bursts.o.valid & bursts.o.ready),
             end.eq(axi.rvalid & axi.rready & axi.rlast),
             self.idle.eq(waiting == 0),
@@ -95,12 +97,14 @@ class ReadMaster(wiring.Component):
             m.d.sync += axi.arvalid.eq(0)
 
         # Beats.
+        bad = Signal()
         m.d.comb += [
-            o.valid.eq(axi.rvalid & ~self.stop),
+            bad.eq(axi.rvalid & (axi.rresp != OKAY)),
+            o.valid.eq(axi.rvalid & ~bad & ~silent),
             o.payload.data.eq(axi.rdata),
             o.payload.last.eq(axi.rlast & ends[0]),
-            axi.rready.eq(o.ready | self.stop),
+            axi.rready.eq(o.ready | bad | silent),
         ]
-        with m.If(axi.rvalid & axi.rready & (axi.rresp != OKAY)):
+        with m.If(bad):
             m.d.sync += self.error.eq(1)
         return m

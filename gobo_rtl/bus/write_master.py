@@ -44,6 +44,8 @@ class WriteMaster(wiring.Component):
         No burst waits for its response.
     pending : Out, 1
         A command that was taken is not done: its last response is not there.
+    owed : Out, 1
+        The bus is to answer: to an address, a beat, or a burst whose beats it has.
     error : Out, 1
         A response was not OKAY; stays until reset.
 
@@ -66,6 +68,7 @@ class WriteMaster(wiring.Component):
             "stop": In(1),
             "idle": Out(1),
             "pending": Out(1),
+            "owed": Out(1),
             "error": Out(1),
         })
 
@@ -122,6 +125,7 @@ class WriteMaster(wiring.Component):
             end.eq(axi.bvalid),
             self.idle.eq(waiting == 0),
             self.pending.eq(bursts.o.valid | (waiting != 0)),
+            self.owed.eq(axi.awvalid | axi.wvalid | (waiting != lengths.level)),
         ]
         m.d.sync += waiting.eq(waiting + begin - end)
         with m.If(end & (axi.bresp != OKAY)):

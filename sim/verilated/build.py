@@ -26,10 +26,11 @@ def build(verilog: str, beat_bytes: int, build_dir: Path) -> Path:
     """
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
     if missing:
-        raise RuntimeError(f"Verilator needs {', '.join(missing)}: sudo apt-get install {' '.join(missing)}")
+        names = ' '.join(missing)
+        raise RuntimeError(f"Verilator needs {names}: sudo apt-get install {names}")
     options = [
         "--cc", "--exe", "--build", "--prefix", "Vtop", "-O3", "--x-assign", "fast",
-        "--x-initial", "unique", "--noassert", "-j", "2",
+        "--x-initial", "unique", "--noassert", "--output-split", "0", "-j", "2",
         *(f"-Wno-{name}" for name in _ALLOWED),
         "-CFLAGS", f"-O2 -std=c++17 -DBEAT_BYTES={beat_bytes}",
     ]  # fmt: skip

@@ -11,7 +11,7 @@
 //   shared FLAG            all channels together move one beat a cycle on average   -> ok
 //   latency CYCLES         from a read's address to its first beat                  -> ok
 //   fault BEGIN END        addresses that answer SLVERR                             -> ok
-//   beats                  -> beats moved by the channels index, outlier, act, result
+//   beats                  -> beats moved by the channels index, outlier, act, result, job
 //   cycle                  -> cycles since reset
 
 #include <fcntl.h>
@@ -48,7 +48,7 @@ struct Memory {
     uint64_t size = 0;
     uint64_t bad_begin = 0, bad_end = 0;
     uint64_t cycle = 0, latency = 1;
-    uint64_t beats[4] = {};
+    uint64_t beats[5] = {};
     bool shared = false;
     uint64_t debt = 0;  // beats moved beyond one a cycle, while `shared`
     unsigned pause = 0;
@@ -144,18 +144,18 @@ struct WriteChannel {
     std::deque<Burst> bursts{};
     std::deque<Burst> answers{};  // `beats` is the response
     unsigned at = 0;
-    bool good = true, taking = false;
+    bool good = true, answering = false;
 
     void drive(Memory& memory) {
         awready = bursts.size() < kBurstsQueued && !memory.waits();
-        taking = !bursts.empty() && memory.may_offer() && !memory.waits();
-        wready = taking;
-        if (!bvalid) bvalid = !answers.empty() && answers.front().due <= memory.cycle;
-        if (bvalid) bresp = answers.front().beats;
+        wready = !bursts.empty() && memory.may_offer() && !memory.waits();
+        if (!answering)
+            answering = !answers.empty() && answers.front().due <= memory.cycle && !memory.waits();
+        bvalid = answering;
+        if (answering) bresp = answers.front().beats;
     }
 
     void sample(Memory& memory) {
-        const bool answered = bvalid && bready;
         if (wvalid && wready) {
             const Burst& burst = bursts.front();
             const uint64_t address = burst.address + uint64_t{at} * kBeatBytes;
@@ -178,7 +178,7 @@ struct WriteChannel {
             check_burst(awaddr, awlen + 1u, awsize, awburst);
             bursts.push_back({awaddr, awlen + 1u, 0});
         }
-        if (answered) answers.pop_front(), bvalid = 0;
+        if (bvalid && bready) answers.pop_front(), answering = false;
     }
 };
 
@@ -226,6 +226,7 @@ int main(int argc, char** argv) {
     ReadChannel index = READ_CHANNEL(0, index);
     ReadChannel outlier = READ_CHANNEL(1, outlier);
     ReadChannel act = READ_CHANNEL(2, act);
+    ReadChannel job = READ_CHANNEL(4, job);
     WriteChannel result{3,
                         top->m_axi_result_awvalid, top->m_axi_result_awready,
                         top->m_axi_result_awaddr,  top->m_axi_result_awlen,
@@ -237,12 +238,14 @@ int main(int argc, char** argv) {
 
     const auto cycle = [&] {
         top->aclk = 0;
-        index.drive(memory), outlier.drive(memory), act.drive(memory), result.drive(memory);
+        index.drive(memory), outlier.drive(memory), act.drive(memory), job.drive(memory);
+        result.drive(memory);
         top->eval();
         // Handshakes of the host are looked at by its functions between the two halves.
     };
     const auto edge = [&] {
-        index.sample(memory), outlier.sample(memory), act.sample(memory), result.sample(memory);
+        index.sample(memory), outlier.sample(memory), act.sample(memory), job.sample(memory);
+        result.sample(memory);
         memory.tick();
         top->aclk = 1;
         top->eval();
@@ -252,7 +255,7 @@ int main(int argc, char** argv) {
     top->aresetn = 0;
     top->s_axil_awvalid = top->s_axil_wvalid = top->s_axil_bready = 0;
     top->s_axil_arvalid = top->s_axil_rready = 0;
-    index.rvalid = outlier.rvalid = act.rvalid = result.bvalid = 0;
+    index.rvalid = outlier.rvalid = act.rvalid = job.rvalid = result.bvalid = 0;
     for (int n = 0; n < 8; ++n) {  // no channel moves in reset
         top->aclk = 0, top->eval(), top->aclk = 1, top->eval();
     }
@@ -329,8 +332,8 @@ int main(int argc, char** argv) {
             memory.bad_begin = a, memory.bad_end = b;
             std::puts("ok");
         } else if (is("beats")) {
-            std::printf("%" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", memory.beats[0],
-                        memory.beats[1], memory.beats[2], memory.beats[3]);
+            for (const uint64_t count : memory.beats) std::printf("%" PRIu64 " ", count);
+            std::puts("");
         } else if (is("cycle")) {
             std::printf("%" PRIu64 "\n", memory.cycle);
         } else {

@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+from amaranth.lib import data
 
 from gobo_rtl.array.fork import Fork
 from sim.pysim import get, idle, put, quiet, simulate
@@ -55,6 +56,19 @@ def test_an_output_may_be_behind_by_the_depth():
     simulate(dut, drive, first, second)
 
 
+def test_an_output_gives_its_fields_only():
+    shape = data.StructLayout({"a": 4, "b": 4, "c": 8})
+    dut = Fork(shape, 2, fields=[("c", "a"), ("b",)])
+
+    async def bench(ctx):
+        await put(ctx, dut.i, 0xABCD)
+        assert [await get(ctx, o) for o in dut.o] == [0xAB0D, 0x00C0]
+
+    simulate(dut, bench)
+
+
 def test_wrong_arguments_are_refused():
+    with pytest.raises(ValueError, match="those of 2 outputs, not of 1"):
+        Fork(data.StructLayout({"a": 1}), 2, fields=[("a",)])
     with pytest.raises(ValueError, match="depth 2, not 1 and 1"):
         Fork(8, 1, depth=1)

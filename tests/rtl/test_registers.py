@@ -254,7 +254,7 @@ def test_hardware_fields_follow_the_hardware() -> None:
 def test_counters_count_and_are_read_whole() -> None:
     dut = Registers(TINY)
     names = [name for name in OFFSETS if name.startswith("COUNT_")]
-    assert len(names) == 12
+    assert len(names) == 13
 
     async def whole(ctx, name):
         low, _ = await read(ctx, dut, OFFSETS[name])

@@ -43,7 +43,7 @@ def random_traffic(shapes: list[tuple[int, int]], seed: int) -> Traffic:
         unit, exponent = int(rng.integers(-40, 10)), int(rng.integers(-40, 10))
         all_of.layers.append(LayerLayout(TINY).const({
             "codebook": codebook, "unit": unit, "act_exponent": exponent,
-            "rows": int(rng.integers(1, 99)),
+            "index_width": 2 + passes % 3, "rows": int(rng.integers(1, 99)),
         }).as_bits())  # fmt: skip
         for n in range(passes):
             all_of.first.append(int(n == 0))
@@ -63,7 +63,7 @@ def random_traffic(shapes: list[tuple[int, int]], seed: int) -> Traffic:
                     valid = 1 if cycle else bits(1)
                     entries = [{"valid": valid, "row": bits(2), "value": bits(16)}]
                     common = {
-                        "planes": planes, "plain": cycle == 0, "entries": entries,
+                        "planes": planes, "plain": done, "entries": entries,
                         "first": step == 0 and cycle == 0, "last": step + 1 == steps and done,
                     }  # fmt: skip
                     all_of.weights.append(
@@ -71,7 +71,7 @@ def random_traffic(shapes: list[tuple[int, int]], seed: int) -> Traffic:
                     )
                     all_of.due.append(StepLayout(TINY).const({
                         **common, "values": values, "scales": scales, "codebook": codebook,
-                        "unit": unit, "act_exponent": exponent,
+                        "unit": unit, "act_exponent": exponent, "index_width": 2 + passes % 3,
                     }).as_bits())  # fmt: skip
                     all_of.outliers.append(valid)
     return all_of

@@ -84,7 +84,7 @@ def cycles(config: ArrayConfig, one: Strip) -> list[int]:
         for n, some in enumerate(several):
             done = n + 1 == len(several)
             found.append(planes | WeightStepLayout(config).const({
-                "plain": n == 0, "entries": packed(config, some), "done": done,
+                "plain": done, "entries": packed(config, some), "done": done,
                 "first": step == 0 and n == 0, "last": step + 1 == len(one.planes) and done,
             }).as_bits())  # fmt: skip
     return found

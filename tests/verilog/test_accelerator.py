@@ -1,0 +1,33 @@
+# amaranth: UnusedElaboratable=no
+"""The emitted Verilog of the accelerator, on every simulator there is."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gobo_rtl.array_config import ARRAYS, ArrayConfig
+from gobo_rtl.top.accelerator import Accelerator
+from sim import cosim
+
+BENCH, TESTS = "tests.verilog.bench_accelerator", 4
+
+TINY = ARRAYS["tiny"]
+CONFIGS: dict[str, ArrayConfig] = {
+    "tiny": TINY,
+    "bins": replace(TINY, pe="bins", outliers_per_step=2, beat_width=128, columns=3),
+    "symmetric": replace(TINY, symmetric=True, act_format="int8", act_width=8,
+                         result_format="fp16"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def build_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where the builds are that the tests share."""
+    return tmp_path_factory.mktemp("cosim")
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_accelerator_behind_axi(name: str, simulator: str, build_dir: Path):
+    cosim.run(Accelerator(CONFIGS[name]), BENCH, tests=TESTS, build_dir=build_dir,
+              simulator=simulator)  # fmt: skip
