@@ -383,3 +383,13 @@ def test_a_stream_of_another_shape_than_the_layer_is_told(
     word = LayerLayout(TINY).const(fields).as_bits()
     ((_, codes),) = told_of(TINY, [[(job, word), (job, job.word(TINY))]])
     assert codes[-1] == ERRORS[code]
+
+
+def test_a_word_does_not_wait_for_records_past_the_last() -> None:
+    config = CONFIGS["four"]
+    one = layer(config, 1, config.rows, 9, "share:0.1")
+    bad = corrupt(np.random.default_rng(SEED), "more-at-the-end", [one], (0, 0))
+    assert bad is not None
+    job = Job(bad.layers[0])
+    ((_, codes),) = told_of(config, [[(job, job.word(config))]])
+    assert codes[-1] == ERRORS["record_order"]
