@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,25 @@ from amaranth.back import verilog
 from amaranth.lib import wiring
 
 from . import __version__
+from .array_config import ARRAYS, ArrayConfig
 from .bus import registers
 from .bus.axi_stream import DecodeAxis
-from .config import CONFIGS, GoboConfig, named
+from .config import CONFIGS, GoboConfig
+from .top.accelerator import Accelerator
 
-__all__ = ["emit", "main", "ports", "top_name"]
+__all__ = ["UNITS", "describe", "emit", "main", "ports", "top_name"]
+
+UNITS: dict[str, dict[str, GoboConfig] | dict[str, ArrayConfig]] = {
+    "decode": CONFIGS, "accelerator": ARRAYS,
+}  # fmt: skip
+"""What there is Verilog of, each with its named configurations."""
+
+_HOST_FILES = ("gobo_registers.h", "gobo_registers.json")  # for programs that drive it
 
 
-def top_name(name: str) -> str:
-    """Return the Verilog module's name of the decode unit of a named configuration."""
-    return f"decode_{name}"
+def top_name(name: str, unit: str = "decode") -> str:
+    """Return the Verilog module's name of a unit of a named configuration."""
+    return f"{unit}_{name}"
 
 
 def ports(component: wiring.Component) -> list[dict[str, Any]]:
@@ -64,40 +74,86 @@ def _umask() -> int:
     return mask
 
 
-def _verilog(names: list[str], folder: Path) -> None:
-    for name in names:
-        config = named(name)
-        component = DecodeAxis(config)
-        top = top_name(name)
-        path = folder / f"{top}.v"
+def _designs(
+    name: str | None, unit: str | None
+) -> list[tuple[str, str, GoboConfig | ArrayConfig]]:
+    """Return unit, name and configuration of all that have this name and are of this unit.
+
+    None stands for any; ``ValueError`` lists the names there are.
+    """
+    known = [
+        (kind, each, config)
+        for kind, configs in UNITS.items() if unit in (None, kind)
+        for each, config in configs.items()
+    ]  # fmt: skip
+    designs = [design for design in known if name in (None, design[1])]
+    if not designs:
+        what = f"{unit} configuration" if unit else "configuration"
+        names = ", ".join(dict.fromkeys(each for _, each, _ in known))
+        raise ValueError(f"no {what} is called {name!r}; there are {names}")
+    return designs
+
+
+def _verilog(name: str | None, unit: str | None, folder: Path) -> None:
+    """Write Verilog and JSON of these units; beside an accelerator also its registers."""
+    designs = _designs(name, unit)
+    for kind, called, config in designs:
+        component: wiring.Component = (
+            Accelerator(config) if isinstance(config, ArrayConfig) else DecodeAxis(config)
+        )
+        top = top_name(called, kind)
         about = {
             "top": top,
             "version": __version__,
-            "name": name,
+            "name": called,
             "configuration": config.as_dict(),
             "ports": ports(component),
             "interface": component.metadata.as_json(),
         }
+        path = folder / f"{top}.v"
         changed = _write(path, emit(component, top))
         _write(folder / f"{top}.json", json.dumps(about, indent=1) + "\n")
-        print(f"{path}: {describe(config)}{'' if changed else ' (unchanged)'}")
+        _tell(path, changed, f": {describe(config)}")
+    if any(kind == "accelerator" for kind, _, _ in designs):
+        _registers(folder, _HOST_FILES)
 
 
-def _registers(folder: Path) -> None:
+def _registers(folder: Path, names: Collection[str]) -> None:
     for name, text in registers.files().items():
-        changed = _write(folder / name, text)
-        print(f"{folder / name}{'' if changed else ' (unchanged)'}")
+        if name in names:
+            _tell(folder / name, _write(folder / name, text))
 
 
-def describe(config: GoboConfig) -> str:
+def _tell(path: Path, changed: bool, about: str = "") -> None:
+    print(f"{path}{about}{'' if changed else ' (unchanged)'}", flush=True)
+
+
+def describe(config: GoboConfig | ArrayConfig) -> str:
     """Return a configuration in a line of words."""
     widths = "/".join(map(str, config.index_widths))
+    if isinstance(config, ArrayConfig):
+        return (
+            f"{config.rows} rows x {config.columns} columns, {config.pe}, {widths}-bit indexes, "
+            f"{config.act_format} activations aligned to {config.act_width} bits, "
+            f"{config.result_format} results, {config.beat_width}-bit beats, "
+            f"{_count(config.outliers_per_step, 'outlier')} a step"
+        )
     return (
         f"{config.lanes} lanes of {config.value_format}, {widths}-bit indexes, "
-        f"{config.beat_width}-bit beats, {config.outliers_per_cycle} outlier"
-        f"{'s' if config.outliers_per_cycle > 1 else ''} a cycle, "
+        f"{config.beat_width}-bit beats, {_count(config.outliers_per_cycle, 'outlier')} a cycle, "
         f"{config.lane_rows} x {config.lane_columns} groups"
     )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' if number > 1 else ''}"
+
+
+def _list() -> None:
+    for unit, configs in UNITS.items():
+        print(f"{unit}:")
+        for name, config in configs.items():
+            print(f"  {name:8} {describe(config)}")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -113,6 +169,9 @@ def main(arguments: list[str] | None = None) -> int:
     which = make.add_mutually_exclusive_group(required=True)
     which.add_argument("--config", metavar="NAME", help="a named configuration, see `list`")
     which.add_argument("--all", action="store_true", help="all named configurations")
+    make.add_argument(
+        "--unit", choices=UNITS, help="only this unit (default: every unit that has the name)"
+    )
     make.add_argument("-o", "--output", metavar="DIR", type=Path, required=True)
     describes = commands.add_parser(
         "registers", help="write the accelerator's registers as C header, JSON and page"
@@ -121,12 +180,11 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         if given.command == "list":
-            for name, config in CONFIGS.items():
-                print(f"{name:8} {describe(config)}")
+            _list()
         elif given.command == "registers":
-            _registers(given.output)
+            _registers(given.output, registers.files())
         else:
-            _verilog(list(CONFIGS) if given.all else [given.config], given.output)
+            _verilog(None if given.all else given.config, given.unit, given.output)
     except (ValueError, OSError) as error:
         print(f"gobo_rtl: {error}", file=sys.stderr)
         return 2
