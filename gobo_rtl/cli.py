@@ -1,6 +1,7 @@
 """Command line: named configurations to Verilog, registers to a C header."""
 
 import argparse
+import gc
 import json
 import os
 import sys
@@ -48,7 +49,15 @@ def ports(component: wiring.Component) -> list[dict[str, Any]]:
 
 def emit(component: wiring.Component, top: str) -> str:
     """Return the Verilog of ``component`` as module ``top``; equal for equal configurations."""
-    return str(verilog.convert(component, name=top, emit_src=False, strip_internal_attrs=True))
+    # Millions of small objects, all of which stay until the end: looking for garbage among them
+    # takes as long as all the rest.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return str(verilog.convert(component, name=top, emit_src=False, strip_internal_attrs=True))
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _write(path: Path, text: str) -> bool:
