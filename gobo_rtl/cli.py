@@ -4,6 +4,7 @@ import argparse
 import gc
 import json
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Collection
@@ -26,6 +27,10 @@ UNITS: dict[str, dict[str, GoboConfig] | dict[str, ArrayConfig]] = {
     "decode": CONFIGS, "accelerator": ARRAYS,
 }  # fmt: skip
 """What there is Verilog of, each with its named configurations."""
+
+_ZEROS = re.compile(
+    r"  initial begin\n(?:    (?P<name>\w+)\[\d+\] = (?P<zero>\d+'h0+);\n)+  end\n"
+)
 
 _HOST_FILES = ("gobo_registers.h", "gobo_registers.json")  # for programs that drive it
 
@@ -54,10 +59,22 @@ def emit(component: wiring.Component, top: str) -> str:
     collecting = gc.isenabled()
     gc.disable()
     try:
-        return str(verilog.convert(component, name=top, emit_src=False, strip_internal_attrs=True))
+        text = verilog.convert(component, name=top, emit_src=False, strip_internal_attrs=True)
     finally:
         if collecting:
             gc.enable()
+    return _ZEROS.sub(_loop, text)
+
+
+def _loop(zeros: re.Match[str]) -> str:
+    """Return a loop in place of a line for each word of a memory that is zero at first."""
+    name, zero, depth = zeros["name"], zeros["zero"], zeros[0].count("\n") - 2
+    return f"""  initial begin : zero_{name}
+    integer n;
+    for (n = 0; n < {depth}; n = n + 1)
+      {name}[n] = {zero};
+  end
+"""
 
 
 def _write(path: Path, text: str) -> bool:
