@@ -88,6 +88,11 @@ class Machine:
         self._map.close()
 
     @property
+    def key(self) -> str:
+        """What the simulation is of: its Verilog, its driver and how it was built."""
+        return self._program.parent.name
+
+    @property
     def memory(self) -> NDArray[np.uint8]:
         """The memory, as a copy."""
         return np.frombuffer(self._map[:], np.uint8)
