@@ -12,7 +12,7 @@ RUN := .venv/bin/python -m
 SIM ?= both#                  simulators of `make sim`: icarus, verilator or both
 LIBERTY ?=#                   cell library of `make synth`: a .lib or .lib.gz
 
-.PHONY: help demo test test-torch verilog sim synth lint bench proof exhaustive sabotage clean
+.PHONY: help demo test test-torch verilog sim model-sim cycles synth lint bench proof exhaustive sabotage clean
 .PHONY: .venv .venv-torch .venv-bench
 
 help:  ## list the targets
@@ -40,6 +40,12 @@ verilog: .venv  ## Verilog of all named configurations, into build/verilog
 
 sim: .venv  ## the emitted Verilog under cocotb; SIM=icarus, verilator or both
 	@SIM=$(SIM) $(RUN) pytest tests/verilog
+
+model-sim: .venv  ## all FC layers of a trained model through the simulated accelerator; resumable
+	@$(RUN) sim.verilated model-sim
+
+cycles: .venv  ## cycles of one encoder of BERT-Base on the simulated accelerator
+	@$(RUN) sim.verilated cycles
 
 synth: verilog  ## area and critical path of the named configurations; LIBERTY=file takes a library
 	@$(RUN) synth run $(if $(LIBERTY),--liberty "$(LIBERTY)")

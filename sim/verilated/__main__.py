@@ -1,0 +1,242 @@
+"""Command line: a model, or one encoder of BERT-Base, on the simulated accelerator."""
+
+import argparse
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from gobo_rtl.array_config import ARRAYS, named_array
+from quant.errors import QuantError
+from sim.model import ModelError
+from sim.model.fetch import MODELS, locate, sha256
+from sim.model.sentence import sample_sentences
+
+from .cycles import LAYERS, OUTLIER_SHARE, Manners, make_encoder, measure
+from .machine import Machine, MachineError
+from .model import LayerTally, Sentence, expected_cycles, memory_bytes, prepare, simulate
+from .page import share, table, write_page
+
+_EXAMPLES = """examples:
+  python -m sim.verilated model-sim
+  python -m sim.verilated model-sim --model bert-tiny --array tiny --sentences 2
+  python -m sim.verilated cycles --report docs/results/cycles.md
+"""
+_INTERRUPTED = 130  # the shell's number for it
+_TOKENS = 128
+_LONGEST = 512  # tokens of a sentence
+_BUILD = Path("build")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m sim.verilated", epilog=_EXAMPLES, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=f"{__doc__} Exit status: 0, 1 when anything differs from the golden model, or "
+        "2.",
+    )  # fmt: skip
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    model = commands.add_parser(
+        "model-sim", help="all FC layers of a trained model; what was interrupted goes on"
+    )
+    model.add_argument("--model", choices=list(MODELS), default="all-minilm-l6-v2",
+                       help="a trained model that is fetched (default: %(default)s)")  # fmt: skip
+    model.add_argument("--sentences", type=_count, default=8, metavar="N",
+                       help="how many of the sample sentences (default: %(default)s)")  # fmt: skip
+    model.set_defaults(run=_model_sim, folder=_BUILD / "model-sim")
+    cycles = commands.add_parser("cycles", help="cycles of one encoder of BERT-Base")
+    cycles.add_argument("--latency", type=_count, default=30, metavar="CYCLES",
+                        help="from a read's address to its first beat (default: "
+                        "%(default)s)")  # fmt: skip
+    cycles.set_defaults(run=_cycles, folder=_BUILD / "cycles")
+    for command in (model, cycles):
+        command.add_argument("--array", choices=list(ARRAYS), default="default",
+                             help="the hardware (default: %(default)s)")  # fmt: skip
+        command.add_argument("--report", type=Path, metavar="FILE.md",
+                             help="also write a page with the tables and all it takes to repeat "
+                             "them")  # fmt: skip
+        command.add_argument("-o", "--output", type=Path, dest="folder", metavar="DIR",
+                             help="where files go (default: %(default)s)")  # fmt: skip
+    return parser
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(f"{text} is less than 1")
+    return number
+
+
+class _Rate(ProgressColumn):
+    """Simulated cycles a second."""
+
+    def render(self, task: Task) -> Text:
+        """Return the rate, or nothing as long as there is none."""
+        return Text(f"{task.speed:,.0f} cycles/s" if task.speed else "")
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], object]]:
+    """Give the function that advances a bar of cycles, which shows on a terminal only."""
+    console = Console(stderr=True)
+    columns = (TextColumn("simulating"), BarColumn(), TaskProgressColumn(), _Rate(),
+               TimeRemainingColumn())  # fmt: skip
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal,
+                  speed_estimate_period=120) as bar:  # fmt: skip
+        task = bar.add_task("", total=total)
+        yield lambda count: bar.advance(task, count)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+# -- model-sim ------------------------------------------------------------------------------
+
+
+def _model_sim(options: argparse.Namespace) -> bool:
+    """Run a model; return whether every word and every embedding is that of the golden model."""
+    config = named_array(options.array)
+    texts = sample_sentences()
+    if options.sentences > len(texts):
+        raise ModelError(f"there are {len(texts)} sample sentences, not {options.sentences}")
+    texts = texts[: options.sentences]
+    folder = locate(options.model)
+    _say(f"quantising {options.model} to 3 bits for array {options.array}")
+    prepared = prepare(folder, config, options.folder)
+    _say(f"building the simulation of array {options.array}")
+    machine = Machine(config, _BUILD / "verilated", memory_bytes(config, prepared, _LONGEST))
+    total = expected_cycles(config, prepared, texts)
+    _say(f"{len(texts)} sentences through {len(prepared.names)} layers, about {total:,} cycles")
+    with machine, _progress(total) as advance:
+        sentences, tallies = simulate(config, prepared, machine, texts, options.folder, advance)
+    lines = model_lines(config.rows * config.columns, sentences, tallies)
+    _say("\n".join(["", *lines]))
+    if options.report:
+        about = [
+            f"All {len(prepared.names)} FC layers of {options.model} at 3 bits, biases included, on"
+            f" the emitted Verilog of array `{options.array}` ({config.rows} x {config.columns} "
+            f"PEs, `{config.pe}`,",
+            f"{config.act_format.upper()} activations aligned to {config.act_width} bits, "
+            f"{config.result_format.upper()} results) in Verilator. Every output word is compared "
+            "with the golden model;",
+            "LayerNorm, softmax, GELU and the products of the attention are FP32 on the host.",
+            "",
+        ]
+        inputs = [f"- sha256 of {path.name}: {sha256(path)}"
+                  for path in (folder / "model.safetensors", prepared.container)]  # fmt: skip
+        write_page(options.report, f"{options.model} through the Verilog of the accelerator",
+                   options.command, [*about, *lines, "", *inputs])  # fmt: skip
+        _say(f"written: {options.report}")
+    wrong = sum(tally.wrong for tally in tallies.values())
+    return not wrong and all(sentence.equal for sentence in sentences)
+
+
+def model_lines(
+    pes: int, sentences: Sequence[Sentence], tallies: dict[str, LayerTally]
+) -> list[str]:
+    """Return the tables of sentences and of layers, and the sums, as Markdown."""
+    tally = LayerTally((0, 0))
+    rows: list[Sequence[object]] = []
+    for name, layer in sorted(tallies.items()):
+        shape = f"{layer.shape[0]} x {layer.shape[1]}"
+        use = share(layer.macs, layer.cycles * pes)
+        rows.append((name, shape, layer.words, layer.wrong, layer.cycles, use))
+        for each in ("words", "wrong", "macs", "cycles", "seconds"):
+            setattr(tally, each, getattr(tally, each) + getattr(layer, each))
+    use = share(tally.macs, tally.cycles * pes)
+    rows.append(("all", "", tally.words, tally.wrong, tally.cycles, use))
+    texts = [(each.text, each.tokens, "equal" if each.equal else "different",
+              f"{each.cosine:.4f}") for each in sentences]  # fmt: skip
+    rate = tally.cycles / tally.seconds
+    return [
+        *table(("sentence", "tokens", "embedding and golden model's", "cosine with FP32"), texts),
+        "",
+        *table(("layer", "outputs x inputs", "words compared", "mismatches", "cycles",
+                "PE cycles used"), rows),
+        "",
+        f"{tally.cycles:,} cycles in {tally.seconds:.0f} s of simulation: {rate:,.0f} cycles/s, "
+        f"{rate * pes / 1e6:.1f} million PE operations a second.",
+    ]  # fmt: skip
+
+
+# -- cycles ---------------------------------------------------------------------------------
+
+
+def _cycles(options: argparse.Namespace) -> bool:
+    """Measure an encoder; return whether every word is that of the golden model."""
+    config = named_array(options.array)
+    _say("quantising six layers of seeded weights")
+    encoder = make_encoder(config, options.folder, _TOKENS, LAYERS, seed=1)
+    _say(f"building the simulation of array {options.array}")
+    machine = Machine(config, _BUILD / "verilated", len(encoder.layout.memory))
+    least = encoder.macs // (config.rows * config.columns)
+    rows: list[list[object]] = []
+    wrong, heads = 0, ["", "a beat a cycle for all channels together", "a beat a cycle for each"]
+    with _progress(2 * least) as advance:
+        for shared in (True, False):
+            begun = time.monotonic()
+            with machine:
+                finished, bad = measure(machine, encoder, Manners(shared, options.latency))
+            wrong += bad
+            counters = finished.counters
+            advance(counters["cycles"])
+            column = {"wrong words": bad, **counters,
+                      "array in use": share(least, counters["cycles"]),
+                      "simulated cycles/s": int(counters["cycles"] / (time.monotonic() - begun))}
+            rows = rows or [[name.replace("_", " ")] for name in column]
+            for row, value in zip(rows, column.values(), strict=True):
+                row.append(value)
+    lines = [
+        f"{len(LAYERS)} jobs back to back, {_TOKENS} tokens, {encoder.macs:,} multiply-accumulates "
+        f"on {config.rows} x {config.columns} PEs: {least:,} cycles at least.",
+        f"Outliers: {100 * OUTLIER_SHARE:.2f} % of the weights; memory answers a read after "
+        f"{options.latency} cycles. Cycles are counted from before the queue is started",
+        "until after the last completion: fetching, loading and draining are in them.",
+        "",
+        *table(heads, rows),
+    ]
+    _say("\n".join(["", *lines]))
+    if options.report:
+        title = f"Cycles of one encoder of BERT-Base on array `{options.array}`"
+        write_page(options.report, title, options.command, lines)
+        _say(f"written: {options.report}")
+    return not wrong
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit status: 0, 1 (something differs), 2 (not to be done)."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    options = _parser().parse_args(words)
+    options.command = f"python -m sim.verilated {shlex.join(words)}"
+    try:
+        return 0 if options.run(options) else 1
+    except MachineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except (ModelError, QuantError, ValueError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"error: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("interrupted; what is finished is kept, the same command goes on", file=sys.stderr)
+        return _INTERRUPTED
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
