@@ -9,8 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from amaranth.hdl import Value
+from amaranth.hdl import Module, Value
+from amaranth.lib import wiring
 
+from gobo_rtl.array.array import Array
+from gobo_rtl.array.finish import Finish
+from gobo_rtl.array.steps import Steps
+from gobo_rtl.array_config import ARRAYS, ArrayConfig
 from gobo_rtl.bus.axi_stream import DecodeAxis
 from gobo_rtl.cli import ports
 from gobo_rtl.config import CONFIGS, GoboConfig, named
@@ -153,6 +158,105 @@ def timing(outliers_per_cycle: int) -> dict[str, list[str]]:
                 taken[name] += bool(waits and is_ready)
             rows["o"].append(str(groups.index(int(weights))) if valid else ".")
             rows["o.last"].append(str(int(last)) if valid else ".")
+
+    simulate(dut, bench)
+    return rows
+
+
+def test_the_table_of_the_accelerators_blocks_names_what_is_there() -> None:
+    rows = re.findall(r"^\| `(\w+/[^|]+)` \| ([^|]+) \|", page("accelerator.md"), re.MULTILINE)
+    assert len(rows) > 10
+    for files, names in rows:
+        paths = [ROOT / "gobo_rtl" / file for file in re.split("`, `", files)]
+        text = "".join(
+            path.read_text(encoding="utf-8")
+            for each in paths
+            for path in (each.glob("*.py") if each.is_dir() else [each])
+        )
+        for name in re.findall(r"`(\w+)`", names):
+            assert re.search(rf"^class {name}\b", text, re.MULTILINE), f"{files} has no {name}"
+
+
+def test_the_picture_of_a_pass_is_what_the_array_does() -> None:
+    block = page("architecture.md").split("<!-- pass -->")[1].split("\n\n")[1]
+    drawn = dict(line.split() for line in block.splitlines()[1:])
+    assert pass_timing(len(drawn["step"])) == drawn
+
+
+class Datapath(wiring.Component):
+    """From steps to results: the part of the engine whose timing is drawn."""
+
+    def __init__(self, config: ArrayConfig):
+        self.parts = {"steps": Steps(config), "array": Array(config), "finish": Finish(config)}
+        steps, _, finish = self.parts.values()
+        self.inputs = {
+            "i_weights": steps.i_weights, "i_acts": steps.i_acts, "i_layer": steps.i_layer,
+            "i_first": steps.i_first, "i_pass": finish.i_pass,
+        }  # fmt: skip
+        super().__init__({})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        steps, array, finish = self.parts.values()
+        for name, part in self.parts.items():
+            m.submodules[name] = part
+        wiring.connect(m, steps.o, array.i)
+        wiring.connect(m, array.o, finish.i)
+        m.d.comb += [steps.last_ready.eq(array.last_ready), finish.o.ready.eq(1)]
+        return m
+
+
+def pass_timing(cycles: int) -> dict[str, str]:
+    """Return the rows of the picture: two passes of 10 steps, step 3 with two outliers."""
+    config = ARRAYS["tiny"]
+    dut = Datapath(config)
+    steps, array, finish = dut.parts.values()
+    entry = {"valid": 1, "row": 1, "value": 0x3C00}
+    weights, acts = [], []
+    for _ in range(2):
+        for n in range(10):
+            common = {"first": n == 0, "last": n == 9}
+            if n == 3:
+                weights.append({"entries": [entry]})
+                entries = [{**entry, "row": 2}]
+            else:
+                entries = [{"valid": 0}]
+            weights.append({"plain": 1, "done": 1, "entries": entries, **common})
+            acts.append({"values": [0x3C00] * 2, "scales": [{"exponent": 15}] * 2})
+    whole = {"rows": config.rows, "columns": config.columns}
+    words = {
+        "i_weights": weights, "i_acts": acts, "i_layer": [{"index_width": 3}], "i_first": [1, 0],
+        "i_pass": [whole, whole],
+    }  # fmt: skip
+    rows = dict.fromkeys(("step", "last", "last_ready", "cause", "sums", "beats"), "")
+    causes = {"busy": "b", "stall_outliers": "o", "stall_drain": "d"}
+
+    async def bench(ctx):
+        taken = dict.fromkeys(words, 0)
+        sums = beats = 0
+        for _ in range(cycles):
+            for name, port in dut.inputs.items():
+                there = taken[name] < len(words[name])
+                ctx.set(port.valid, there)
+                if there:
+                    ctx.set(port.payload, words[name][taken[name]])
+            _, _, valid, last, ready, sum_there, beat_there, *rest = await ctx.tick().sample(
+                steps.o.valid, steps.o.payload.last, array.last_ready,
+                array.o.valid & array.o.ready, finish.o.valid,
+                *(getattr(steps, name) for name in causes),
+                *(port.valid & port.ready for port in dut.inputs.values()),
+            )  # fmt: skip
+            cause, moves = rest[: len(causes)], rest[len(causes) :]
+            rows["step"] += str((taken["i_acts"] - 1) % 10) if cause[0] else "3" if valid else "."
+            rows["last"] += "1" if valid and last else "."
+            rows["last_ready"] += str(ready)
+            named_causes = [letter for on, letter in zip(cause, causes.values(), strict=True) if on]
+            rows["cause"] += "".join(named_causes) or "."
+            rows["sums"] += str(sums % 4) if sum_there else "."
+            rows["beats"] += str(beats % 4) if beat_there else "."
+            sums, beats = sums + sum_there, beats + beat_there
+            for name, moved in zip(dut.inputs, moves, strict=True):
+                taken[name] += moved
 
     simulate(dut, bench)
     return rows
