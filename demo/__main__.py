@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from demo import DemoError, steps
-from demo.show import LEGEND, Steps, conclusion, layer_rows, layer_table, report
+from demo.show import LEGEND, Steps, conclusion, equal, layer_rows, layer_table, report
+from gobo_rtl.array_config import named_array
 from gobo_rtl.cli import describe
 from gobo_rtl.config import CONFIGS, named
 from quant.account import bits_per_weight, total_bound
@@ -29,6 +30,8 @@ from sim.model.sentence import SentenceModel, compare, sample_sentences
 from synth import SynthError
 
 _INTERRUPTED = 130  # the shell's number for it
+ARRAY = "tiny"  # the accelerator: the whole of it, and a minute to build
+SENTENCE = "Bread rises more slowly in a cold kitchen, but it tastes better for the wait."
 _EXAMPLES = """examples:
   python -m demo
   python -m demo --model bert-tiny --config fp32 -o build/tiny-demo
@@ -40,7 +43,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m demo", epilog=_EXAMPLES, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Quantise a trained BERT to 3 bits, decode it with the simulated Verilog of "
-        "the decode unit, and compare everything. Exit status: 0, 1 when anything differs, or 2.",
+        "the decode unit, compute a layer with that of the accelerator, and compare everything. "
+        "Exit status: 0, 1 when anything differs, or 2.",
     )  # fmt: skip
     parser.add_argument(
         "--model", choices=list(MODELS), default="all-minilm-l6-v2",
@@ -73,8 +77,8 @@ def run(options: argparse.Namespace) -> bool:
     """Do the main job; return whether everything that was compared is equal."""
     begun = time.monotonic()
     tool = steps.simulator()
-    show = Steps(8)
-    folder, config = options.output, named(options.config)
+    show = Steps(9)
+    folder, config, array = options.output, named(options.config), named_array(ARRAY)
     folder.mkdir(parents=True, exist_ok=True)
     container_path = folder / f"{options.model}.gobo.safetensors"
     image_path = folder / f"{options.model}.{options.config}.bin"
@@ -114,14 +118,17 @@ def run(options: argparse.Namespace) -> bool:
             image_path, container, names, config, options.config, force=True, done=step.done
         )
         size = contents["header"]["file_bytes"]
+        biases = sum(layer["bias_bytes"] for layer in contents["layers"])
         packed = sum(container.layer(name).size for name in names)
         step.tell(f"{image_path}: {size_text(size)}, {len(names)} layers, "
-                  f"{8 * size / packed:.3f} bits a weight")  # fmt: skip
+                  f"{8 * (size - biases) / packed:.3f} bits a weight, and biases")  # fmt: skip
         step.tell(f"{contents_path(image_path)}: its table of contents")
 
     with show.step("Verilog") as step:
-        verilog = steps.emit(options.config, folder)
+        verilog = steps.emit(options.config, "decode", folder)
         step.tell(f"{verilog}: {describe(config)}")
+        array_verilog = steps.emit(ARRAY, "accelerator", folder)
+        step.tell(f"{array_verilog}: {describe(array)}")
 
     with show.step("simulate") as step:
         rtl = steps.decode(config, image_path, container, folder / "sim", tool)
@@ -129,6 +136,26 @@ def run(options: argparse.Namespace) -> bool:
         step.tell(f"{len(names)} layers through the Verilog on {tool}: {rtl.cycles:,} cycles")
         step.tell(f"{words:,} words compared with the container's weights: {rtl_wrong:,} "
                   "mismatches")  # fmt: skip
+
+    computed = None
+    with show.step("compute") as step:
+        sample = steps.sample(model, SENTENCE, names, array.max_inputs)
+        if missing := steps.compiler():
+            step.tell(f"LEFT OUT: the accelerator is simulated by Verilator, which needs {missing}")
+        elif sample is None:
+            step.tell(f"LEFT OUT: no layer that was chosen has {array.max_inputs} inputs or fewer")
+        else:
+            layer_path = folder / f"{options.model}.accelerator.bin"
+            write_image(layer_path, container, [sample.layer], array, ARRAY, force=True)
+            computed = steps.compute(
+                array, sample, container, layer_path, array_verilog, folder / "sim"
+            )
+            step.tell(f"{sample.layer} on {len(sample.acts)} tokens of a sentence through the "
+                      f"accelerator's Verilog: {computed.cycles:,} cycles")  # fmt: skip
+            step.tell(f"{computed.words:,} words compared with the golden model's: "
+                      f"{computed.mismatches:,} mismatches")  # fmt: skip
+            step.tell(f"off by {computed.error:.2%} from FP32 with the model's own weights, by "
+                      f"{computed.arithmetic_error:.4%} from FP32 with the 3-bit weights")  # fmt: skip
 
     with show.step("area") as step:
         area = steps.area(options.config, folder, folder / "synth", options.liberty)
@@ -154,6 +181,10 @@ def run(options: argparse.Namespace) -> bool:
         "rtl_words_compared": words,
         "rtl_mismatches": rtl_wrong,
         "rtl_cycles": rtl.cycles,
+        "accelerator_words_compared": computed and computed.words,
+        "accelerator_mismatches": computed and computed.mismatches,
+        "accelerator_cycles": computed and computed.cycles,
+        "accelerator_error": computed and computed.error,
         "decoder_area_um2": area.um2,
         "area_library": area.library,
         "embedding_cosine_mean": float(cosines.mean()),
@@ -171,7 +202,7 @@ def run(options: argparse.Namespace) -> bool:
         with replacing(options.report, force=True) as file:
             file.write(report(options.command, summary, rows).encode())
         show.say(f"written: {options.report}")
-    return container_wrong == rtl_wrong == 0
+    return equal(summary)
 
 
 def _terminated(*_: object) -> None:

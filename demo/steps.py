@@ -13,6 +13,7 @@ import numpy as np
 
 from demo import DemoError
 from gobo_rtl import cli
+from gobo_rtl.array_config import ArrayConfig
 from gobo_rtl.config import GoboConfig
 from quant.container import Container
 from quant.fit import Layer, Options
@@ -22,13 +23,22 @@ from quant.source import Source, open_model
 from quant.verify import verify
 from quant.writer import quantise_tensor
 from sim.cosim import decode_layers
+from sim.golden.container import read_container
 from sim.golden.image import read_image
+from sim.golden.layer import compute as golden
+from sim.golden.layer import layer_of_container
+from sim.jobs import Run, lay_out
+from sim.model.accelerator import activation_bits, result_numbers
+from sim.model.bert import Array, matmul
+from sim.model.sentence import SentenceModel
+from sim.verilated.machine import Machine
 from synth import report, sky130
 from synth.library import load
 
 __all__ = [
-    "BITS", "Area", "Decoded", "area", "container_mismatches", "decode", "emit", "groups_of",
-    "plan", "quantise", "simulator",
+    "BITS", "Area", "Computed", "Decoded", "Sample", "area", "compiler", "compute",
+    "container_mismatches", "decode", "emit", "groups_of", "plan", "quantise", "sample",
+    "simulator",
 ]  # fmt: skip
 
 BITS = 3
@@ -54,6 +64,32 @@ class Decoded:
     cycles: int
 
 
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A layer at work in the model, FP32: (tokens, in) activations, (out,) bias, (tokens, out)
+    results."""
+
+    layer: str
+    acts: Array
+    bias: Array
+    results: Array
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What the accelerator gave for a layer: words compared and the wrong ones, cycles.
+
+    ``error`` is the deviation from the model's own results, ``arithmetic_error`` that from FP32's
+    with the same 3-bit weights; root mean squares, over that of the model's results.
+    """
+
+    words: int
+    mismatches: int
+    cycles: int
+    error: float
+    arithmetic_error: float
+
+
 @dataclass(frozen=True)
 class Area:
     """Area of the decode unit in um2, and the cell library it is in."""
@@ -64,10 +100,7 @@ class Area:
 
 def simulator() -> str:
     """Return the simulator that this machine can build; ``DemoError`` says what is missing."""
-    missing = {
-        name: [tool for tool in tools if shutil.which(tool) is None]
-        for name, tools in SYSTEM_TOOLS.items()
-    }
+    missing = {name: _missing(tools) for name, tools in SYSTEM_TOOLS.items()}
     for name, tools in missing.items():
         if not tools:
             return name
@@ -75,6 +108,15 @@ def simulator() -> str:
         f"no simulator can be built: Verilator needs {', '.join(missing['verilator'])}, or Icarus "
         f"{', '.join(missing['icarus'])}; sudo apt-get install g++ make perl"
     )
+
+
+def compiler() -> str:
+    """Return what is missing of the system to simulate the accelerator; "" when nothing."""
+    return " ".join(_missing(SYSTEM_TOOLS["verilator"]))
+
+
+def _missing(tools: Sequence[str]) -> list[str]:
+    return [tool for tool in tools if shutil.which(tool) is None]
 
 
 # -- software ---------------------------------------------------------------------------------
@@ -116,6 +158,23 @@ def container_mismatches(
         else:
             wrong += _different(container.weights(name), layers[name])
     return wrong + sum(result.mismatches for result in verify(container, source, done))
+
+
+def sample(model: Path, sentence: str, names: Sequence[str], most: int) -> Sample | None:
+    """Return the largest of the layers ``names`` at work on a sentence, in FP32.
+
+    The first of equal ones; None when the model runs none of them with ``most`` inputs or fewer.
+    """
+    found: list[tuple[int, Sample]] = []
+
+    def linear(name: str, x: Array, weight: Array, bias: Array) -> Array:
+        results = matmul(name, x, weight, bias)
+        if name in names and weight.shape[1] <= most:
+            found.append((weight.size, Sample(name, x, bias, results)))
+        return results
+
+    SentenceModel.load(model, linear=linear).embed([sentence])
+    return max(found, key=lambda pair: pair[0])[1] if found else None
 
 
 def _different(weights: np.ndarray, layer: Layer) -> int:
@@ -187,13 +246,58 @@ def decode(
     return Decoded(words, mismatches, given.cycles)
 
 
-def emit(name: str, folder: Path) -> Path:
+def compute(
+    array: ArrayConfig, given: Sample, container: Container, image: Path, verilog: Path,
+    build_dir: Path,
+) -> Computed:  # fmt: skip
+    """Compute a layer with the simulated Verilog of the accelerator.
+
+    The image holds this layer alone, packed for the array.  Every word of the results is compared
+    with that of the golden model, which takes the weights from the container and knows nothing of
+    the image.
+    """
+    try:
+        layer = layer_of_container(read_container(container.path), given.layer)
+        acts = activation_bits(array, given.layer, given.acts)
+        wanted = golden(array, layer, acts)
+    except ValueError as error:
+        raise DemoError(str(error)) from error
+    layout = lay_out(array, image.read_bytes(), [Run(0, acts, _block_tiles(array, acts))])
+    try:
+        with Machine(array, build_dir, len(layout.memory), verilog.read_text("utf-8")) as machine:
+            finished = machine.run(layout)
+    except RuntimeError as error:
+        raise DemoError(f"{str(error).splitlines()[0]}; logs are in {build_dir}") from error
+    [got], [completion] = finished.results, finished.completions
+    if got is None:
+        raise DemoError(f"{given.layer}: the accelerator stopped with error {completion.error!r}")
+    results = result_numbers(array, got)
+    same_weights = matmul(given.layer, given.acts, container.weights(given.layer), given.bias)
+    scale = _rms(given.results)
+    return Computed(
+        words=wanted.size, mismatches=int((got != wanted).sum()), cycles=completion.cycles,
+        error=_rms(results - given.results) / scale,
+        arithmetic_error=_rms(results - same_weights) / scale,
+    )  # fmt: skip
+
+
+def _block_tiles(array: ArrayConfig, acts: np.ndarray) -> int:
+    """Return how many token tiles of ``acts`` the array can hold at once."""
+    steps = -(-acts.shape[1] // array.acts_per_beat) * array.acts_per_beat
+    return max(1, min(array.act_depth // steps, array.tile_slots))
+
+
+def _rms(numbers: Array) -> float:
+    return float(np.sqrt(np.mean(np.square(numbers, dtype=np.float64))))
+
+
+def emit(name: str, unit: str, folder: Path) -> Path:
     """Write the Verilog of a configuration and its JSON to ``folder``; return the Verilog."""
     with redirect_stdout(io.StringIO()):
-        status = cli.main(["verilog", "--config", name, "-o", str(folder)])
+        status = cli.main(["verilog", "--config", name, "--unit", unit, "-o", str(folder)])
     if status:
         raise DemoError(f"the Verilog of {name} could not be written to {folder}")
-    return folder / f"{cli.top_name(name)}.v"
+    return folder / f"{cli.top_name(name, unit)}.v"
 
 
 def area(name: str, verilog: Path, work: Path, liberty: Path | None) -> Area:
