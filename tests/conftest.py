@@ -1,4 +1,8 @@
-"""The real trained models that tests run on, fetched once; a test fails if one cannot be had."""
+"""Which tests run, and the real trained models that they run on.
+
+Models are fetched once; a test fails if one cannot be had. ``make test`` leaves out what is marked
+``slow``: it runs where its folder or its file is named, as `make proof` and `make sim` do.
+"""
 
 import re
 from pathlib import Path
@@ -20,6 +24,21 @@ QUANTISED = re.compile(
     r"(encoder\.layer\.\d+\.(attention\.self\.(query|key|value)|(attention\.output|intermediate"
     r"|output)\.dense)|pooler\.dense|embeddings\.word_embeddings)\.weight$"
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: takes longer than `make test` should")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    named = {(config.invocation_params.dir / name.split("::")[0]).resolve() for name in config.args}
+    out = [
+        item
+        for item in items
+        if item.get_closest_marker("slow") and named.isdisjoint({item.path, item.path.parent})
+    ]
+    config.hook.pytest_deselected(items=out)
+    items[:] = [item for item in items if item not in out]
 
 
 def quantised_tensors(folder: Path) -> dict[str, np.ndarray]:
