@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m demo", epilog=_EXAMPLES, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Quantise a trained BERT to 3 bits, decode it with the simulated Verilog of "
-        "the decode unit, compute a layer with that of the accelerator, and compare everything. "
+        "the decode unit,\ncompute a layer with that of the accelerator, and compare everything. "
         "Exit status: 0, 1 when anything differs, or 2.",
     )  # fmt: skip
     parser.add_argument(
@@ -154,8 +154,10 @@ def run(options: argparse.Namespace) -> bool:
                       f"accelerator's Verilog: {computed.cycles:,} cycles")  # fmt: skip
             step.tell(f"{computed.words:,} words compared with the golden model's: "
                       f"{computed.mismatches:,} mismatches")  # fmt: skip
-            step.tell(f"off by {computed.error:.2%} from FP32 with the model's own weights, by "
-                      f"{computed.arithmetic_error:.4%} from FP32 with the 3-bit weights")  # fmt: skip
+            step.tell(
+                f"off by {computed.error:.2%} from FP32 with the model's own weights, by "
+                f"{computed.arithmetic_error:.4%} from FP32 with the 3-bit weights"
+            )
 
     with show.step("area") as step:
         area = steps.area(options.config, folder, folder / "synth", options.liberty)

@@ -11,6 +11,8 @@ import pytest
 
 from demo import DemoError, steps
 from demo.__main__ import main
+from demo.show import equal
+from gobo_rtl.array_config import named_array
 from gobo_rtl.config import GoboConfig, named
 from quant.container import read
 from quant.fit import Options
@@ -19,15 +21,30 @@ from quant.writer import write
 from sim import cosim
 from sim.golden.decode import decode_unit
 from sim.golden.image import read_image
+from sim.model.bert import read_weights
 from sim.model.fetch import MODELS
+from sim.verilated.machine import Machine
 
 LAYER = "bert.encoder.layer.0.attention.self.key.weight"
 KEYS = [
     "model_sha256", "weights", "outlier_share", "bits_per_weight", "bound_bits_per_weight",
     "ratio_fp32", "container_mismatches", "rtl_words_compared", "rtl_mismatches", "rtl_cycles",
-    "decoder_area_um2", "area_library", "embedding_cosine_mean", "embedding_cosine_min", "seconds",
+    "accelerator_words_compared", "accelerator_mismatches", "accelerator_cycles",
+    "accelerator_error", "decoder_area_um2", "area_library", "embedding_cosine_mean",
+    "embedding_cosine_min", "seconds",
 ]  # fmt: skip
 CONFIG = named("tiny")
+ARRAY = named_array("tiny")
+BUILD = Path(__file__).resolve().parents[2] / "build" / "verilated"
+SENTENCE = "The kettle is boiling."
+
+
+class Shared(Machine):
+    """The accelerator in the simulation that other tests build too."""
+
+    def __init__(self, config, build_dir, memory_bytes, verilog):
+        verilog = verilog.replace("accelerator_tiny", "accelerator")
+        super().__init__(config, BUILD, memory_bytes, verilog)
 
 
 def demo(folder: Path, *more: str) -> int:
@@ -60,6 +77,12 @@ def given(ready, monkeypatch):
     return words
 
 
+@pytest.fixture(scope="module")
+def verilog(tmp_path_factory):
+    """The accelerator's Verilog."""
+    return steps.emit("tiny", "accelerator", tmp_path_factory.mktemp("verilog"))
+
+
 def decoded(ready, tmp_path):
     _, _, container, image = ready
     return steps.decode(CONFIG, image, container, tmp_path, "verilator")
@@ -68,6 +91,7 @@ def decoded(ready, tmp_path):
 def test_the_whole_job_ends_with_nothing_wrong_and_says_so(tmp_path, capfd, monkeypatch):
     if shutil.which("iverilog") and shutil.which("vvp"):  # quicker to build for so few words
         monkeypatch.setattr(steps, "simulator", lambda: "icarus")
+    monkeypatch.setattr(steps, "Machine", Shared)
     page = tmp_path.with_suffix(".md")
     assert demo(tmp_path, "--report", str(page)) == 0
     shown = capfd.readouterr().out
@@ -82,6 +106,12 @@ def test_the_whole_job_ends_with_nothing_wrong_and_says_so(tmp_path, capfd, monk
     assert summary["ratio_fp32"] == 32 / summary["bits_per_weight"]
     assert 0.9 < summary["embedding_cosine_min"] < summary["embedding_cosine_mean"] < 1
     assert summary["decoder_area_um2"] > 0
+    tokens = summary["accelerator_words_compared"] // 128
+    assert summary["accelerator_words_compared"] == tokens * 128 > 128 * 16
+    assert summary["accelerator_mismatches"] == 0
+    # Each PE takes a weight a cycle.
+    assert summary["accelerator_cycles"] > tokens * 128 * 128 / (ARRAY.rows * ARRAY.columns)
+    assert 0 < summary["accelerator_error"] < 0.3
     # The table has every layer, and the figures of the summary are those that a person reads.
     assert len(re.findall(r"^bert\.\S+ +\d+ x \d+ ", shown, re.MULTILINE)) == 13
     assert f"{summary['bits_per_weight']:.3f} bits a weight" in shown
@@ -93,10 +123,13 @@ def test_the_whole_job_ends_with_nothing_wrong_and_says_so(tmp_path, capfd, monk
     assert re.search(r"^- command: `python -m demo --model bert-tiny .*`$", written, re.MULTILINE)
     assert {path.name for path in tmp_path.iterdir()} == {
         "bert-tiny.gobo.safetensors", "bert-tiny.tiny.bin", "bert-tiny.tiny.json",
-        "decode_tiny.v", "decode_tiny.json", "sim", "summary.json", "synth",
+        "bert-tiny.accelerator.bin", "bert-tiny.accelerator.json",
+        "decode_tiny.v", "decode_tiny.json", "accelerator_tiny.v", "accelerator_tiny.json",
+        "gobo_registers.h", "gobo_registers.json", "sim", "summary.json", "synth",
     }  # fmt: skip
 
-    # The same again, the simulation built already, but with one bit wrong on its way.
+    # The same again, the simulation built already, but with one bit wrong on its way, and without
+    # a compiler for the accelerator.
     decode_layers = steps.decode_layers
 
     def spoilt(*arguments):
@@ -105,9 +138,22 @@ def test_the_whole_job_ends_with_nothing_wrong_and_says_so(tmp_path, capfd, monk
         return result
 
     monkeypatch.setattr(steps, "decode_layers", spoilt)
+    monkeypatch.setattr(steps, "compiler", lambda: "g++")
     assert demo(tmp_path) == 1
-    assert json.loads((tmp_path / "summary.json").read_text())["rtl_mismatches"] == 1
-    assert "NOT EQUAL" in capfd.readouterr().out
+    summary, shown = json.loads((tmp_path / "summary.json").read_text()), capfd.readouterr().out
+    assert summary["rtl_mismatches"] == 1
+    assert summary["accelerator_words_compared"] is summary["accelerator_mismatches"] is None
+    assert "NOT EQUAL" in shown
+    assert "LEFT OUT: the accelerator is simulated by Verilator, which needs g++" in shown
+
+
+@pytest.mark.parametrize("part", ["container", "rtl", "accelerator"])
+def test_one_mismatch_anywhere_is_not_equal(part):
+    summary = dict.fromkeys(
+        ("container_mismatches", "rtl_mismatches", "accelerator_mismatches"), 0
+    )  # fmt: skip
+    assert equal(summary) and equal({**summary, "accelerator_mismatches": None})
+    assert not equal({**summary, f"{part}_mismatches": 1})
 
 
 def test_groups_are_in_the_order_of_consumption():
@@ -157,6 +203,37 @@ def test_the_container_is_compared_with_what_the_quantiser_gave(ready):
         layer.indexes.size) == 5).astype(np.uint8))}) == 1  # fmt: skip
     assert wrong({**layers, LAYER: replace(layer, outliers=-layer.outliers)}) == len(layer.outliers)
     assert wrong({name: layers[name] for name in layers if name != LAYER}) == 128 * 128
+
+
+def test_a_sample_is_the_largest_layer_that_fits_with_its_true_input(bert_tiny_folder):
+    inner = "bert.encoder.layer.0.intermediate.dense.weight"
+    wide = "bert.encoder.layer.0.output.dense.weight"
+    names = [LAYER, wide, inner, "bert.pooler.dense.weight"]
+    sample = steps.sample(bert_tiny_folder, SENTENCE, names, 128)
+    assert sample.layer == inner
+    assert sample.results.shape == (7, 512)  # five words, a full stop, [CLS] and [SEP]: 7 of them
+    weights = read_weights(bert_tiny_folder / "model.safetensors")
+    assert np.array_equal(sample.results, sample.acts @ weights[inner].T + sample.bias)
+    assert steps.sample(bert_tiny_folder, SENTENCE, [LAYER, wide], 512).layer == wide
+    assert steps.sample(bert_tiny_folder, SENTENCE, [wide], 128) is None
+
+
+def test_every_wrong_word_of_the_accelerator_is_a_mismatch(
+    ready, verilog, bert_tiny_folder, tmp_path, monkeypatch
+):
+    class Spoilt(Shared):
+        def run(self, layout):
+            finished = super().run(layout)
+            finished.results[0][[2, 6], [5, 127]] ^= 1
+            return finished
+
+    container, image = ready[2], tmp_path / "layer.bin"
+    write_image(image, container, [LAYER], ARRAY)
+    sample = steps.sample(bert_tiny_folder, SENTENCE, [LAYER], ARRAY.max_inputs)
+    monkeypatch.setattr(steps, "Machine", Spoilt)
+    found = steps.compute(ARRAY, sample, container, image, verilog, tmp_path)
+    assert (found.words, found.mismatches) == (7 * 128, 2)
+    assert found.arithmetic_error < 0.001 < 0.01 < found.error < 0.3
 
 
 def test_without_a_simulator_the_demo_says_what_to_install(tmp_path, capsys, monkeypatch):

@@ -2,23 +2,34 @@
 """The generator's command line."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
 
 from gobo_rtl import __version__
+from gobo_rtl.array_config import ARRAYS
+from gobo_rtl.bus import registers
 from gobo_rtl.bus.axi_stream import DecodeAxis
 from gobo_rtl.cli import emit, main, ports
 from gobo_rtl.config import CONFIGS
+from gobo_rtl.top.accelerator import Accelerator
 
 
 def test_list_shows_every_configuration(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(CONFIGS)
+    shown = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert shown == ["decode:", *CONFIGS, "accelerator:", *ARRAYS]
 
 
 def test_verilog_and_its_json_are_written(tmp_path: Path) -> None:
-    assert main(["verilog", "--config", "tiny", "-o", str(tmp_path)]) == 0
+    assert main(["verilog", "--config", "tiny", "--unit", "decode", "-o", str(tmp_path)]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "decode_tiny.json", "decode_tiny.v",
     ]  # fmt: skip
@@ -41,7 +52,7 @@ def test_equal_configurations_give_equal_verilog() -> None:
 def test_a_file_is_written_only_if_it_changes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["verilog", "--config", "tiny", "-o", str(tmp_path)]
+    command = ["verilog", "--config", "tiny", "--unit", "decode", "-o", str(tmp_path)]
     assert main(command) == 0
     before = (tmp_path / "decode_tiny.v").stat().st_mtime_ns
     assert main(command) == 0
@@ -52,12 +63,64 @@ def test_a_file_is_written_only_if_it_changes(
     assert "m_axis_weight_tdata" in (tmp_path / "decode_tiny.v").read_text()
 
 
+def test_every_unit_of_a_name_is_written_and_equal_in_another_process(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "gobo_rtl", "verilog", "--config", "tiny", "-o", str(tmp_path)]
+    subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": "1"})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "accelerator_tiny.json", "accelerator_tiny.v", "decode_tiny.json", "decode_tiny.v",
+        "gobo_registers.h", "gobo_registers.json",
+    ]  # fmt: skip
+    array = Accelerator(ARRAYS["tiny"])
+    text = (tmp_path / "accelerator_tiny.v").read_text()
+    assert text == emit(array, "accelerator_tiny")
+    assert "src =" not in text
+    about = json.loads((tmp_path / "accelerator_tiny.json").read_text())
+    assert (about["top"], about["name"]) == ("accelerator_tiny", "tiny")
+    assert about["configuration"] == ARRAYS["tiny"].as_dict()
+    assert about["ports"] == ports(array)
+    for name in ("gobo_registers.h", "gobo_registers.json"):
+        assert (tmp_path / name).read_text() == registers.files()[name]
+
+
+class TwoMemories(wiring.Component):
+    """A memory of zeros and one of other words, read together."""
+
+    at: In(6)
+    o: Out(4)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.zeros = zeros = Memory(shape=4, depth=64, init=[])
+        m.submodules.ramp = ramp = Memory(shape=4, depth=4, init=[1, 2, 3, 4])
+        reads = [zeros.read_port(), ramp.read_port()]
+        for memory in (zeros, ramp):
+            write = memory.write_port()
+            m.d.comb += [write.addr.eq(self.at), write.data.eq(self.o), write.en.eq(1)]
+        m.d.comb += [self.o.eq(reads[0].data ^ reads[1].data), *(r.en.eq(1) for r in reads)]
+        return m
+
+
+def test_a_memory_that_begins_with_zeros_is_a_loop_and_others_keep_their_words() -> None:
+    text = emit(TwoMemories(), "both")
+    assert "    for (n = 0; n < 64; n = n + 1)\n      zeros[n] = 4'h0;\n  end\n" in text
+    assert "zeros[1] = " not in text
+    assert all(f"    ramp[{n}] = 4'h{n + 1};\n" in text for n in range(4))
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "sentence"),
+    [
+        ("huge", [], "no configuration is called 'huge'; there are tiny, default, "),
+        ("paper", ["--unit", "decode"], "no decode configuration is called 'paper'; there are "),
+        ("fp32", ["--unit", "accelerator"], "no accelerator configuration is called 'fp32'; "),
+    ],
+)  # fmt: skip
 def test_an_unknown_configuration_is_a_sentence_and_status_two(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, unit: list[str], sentence: str
 ) -> None:
-    assert main(["verilog", "--config", "huge", "-o", str(tmp_path / "out")]) == 2
+    assert main(["verilog", "--config", name, *unit, "-o", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("gobo_rtl: no configuration is called 'huge'; there are tiny, ")
+    assert error.startswith(f"gobo_rtl: {sentence}") and error.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 
