@@ -101,7 +101,7 @@ FED = {
     "4 bits": Case(shape=Shape(rows=9, columns=33, index_width=4), tokens=8, block_tiles=4),
     "resident": Case(shape=Shape(rows=16, columns=64), tokens=8, resident=True),
     "many outliers": Case(
-        shape=Shape(rows=32, columns=64, pattern="share:0.2"), tokens=8, block_tiles=4
+        shape=Shape(rows=32, columns=64, pattern="share:0.1"), tokens=8, block_tiles=4
     ),
     "all in a step": Case(
         shape=Shape(rows=12, columns=24, pattern="step"), tokens=6, block_tiles=3
