@@ -26,7 +26,7 @@ help:  ## list the targets
 .venv-bench:
 	$(SETUP) bench
 
-demo: .venv  ## the main job, on a real model: quantise, decode in simulated Verilog, compare
+demo: .venv  ## the main job, on a real model: quantise, decode and compute in simulated Verilog
 	@$(RUN) demo
 
 test: .venv  ## everything that is tested, without torch
@@ -47,7 +47,8 @@ model-sim: .venv  ## all FC layers of a trained model through the simulated acce
 cycles: .venv  ## cycles of one encoder of BERT-Base on the simulated accelerator
 	@$(RUN) sim.verilated cycles
 
-synth: verilog  ## area and critical path of the named configurations; LIBERTY=file takes a library
+synth: .venv  ## area and critical path of the decode units; LIBERTY=file takes a library
+	@$(RUN) gobo_rtl verilog --all --unit decode -o build/verilog
 	@$(RUN) synth run $(if $(LIBERTY),--liberty "$(LIBERTY)")
 
 lint: verilog  ## ruff, mypy, and Verilator's lint of the emitted Verilog
