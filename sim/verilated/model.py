@@ -52,7 +52,7 @@ def prepare(
     folder: Path, config: ArrayConfig, output: Path,
     done: Callable[[str], object] = lambda name: None,
 ) -> Prepared:  # fmt: skip
-    """Quantise the model in ``folder`` and pack its FC matrices and their biases for an array.
+    """Quantise the model in ``folder`` and pack its encoders' FC matrices and biases for an array.
 
     The files go to ``output``. ``QuantError`` says what does not fit.
     """
@@ -64,7 +64,8 @@ def prepare(
     options = Options(value_format=config.value_format)
     write(container_path, source, choices, options, force=True, done=done)
     container = read(container_path)
-    names = sorted(choose_layers(container))
+    # A pooler is not on a sentence's way.
+    names = sorted(name for name in choose_layers(container) if "encoder." in name)
     write_image(image_path, container, names, config, force=True)
     return Prepared(folder, container_path, image_path.read_bytes(), tuple(names))
 
@@ -200,7 +201,8 @@ def simulate(
 
 def expected_cycles(config: ArrayConfig, prepared: Prepared, sentences: Sequence[str]) -> int:
     """Return about how many cycles sentences take: a column of a strip each."""
-    layers = Accelerator.of(config, open_container(prepared.container)).layers.values()
+    every = Accelerator.of(config, open_container(prepared.container)).layers
+    layers = [every[name] for name in prepared.names]
     tokenizer = SentenceModel.load(prepared.folder).tokenizer
     tiles = sum(-(-len(tokenizer.encode(text).ids) // config.columns) for text in sentences)
     return tiles * sum(-(-layer.rows // config.rows) * layer.columns for layer in layers)

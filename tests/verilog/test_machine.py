@@ -1,0 +1,208 @@
+# amaranth: UnusedElaboratable=no
+"""The accelerator in Verilator with its memory in C++: a whole model, queues of jobs, faults."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gobo_rtl.array_config import ARRAYS
+from sim.golden.layer import compute
+from sim.jobs import Run, lay_out, writable
+from sim.model.sentence import sample_sentences
+from sim.verilated.__main__ import main
+from sim.verilated.cycles import Encoder, Manners, make_encoder, measure
+from sim.verilated.machine import Machine, MachineError
+from sim.verilated.model import Prepared, block_tiles, prepare, simulate
+from tests.accelerating import Shape, activations, make_image
+
+BUILD = Path(__file__).resolve().parents[2] / "build" / "verilated"
+CONFIG = replace(ARRAYS["tiny"], outlier_depth=128)  # BERT-tiny has strips of up to 69 words
+MEMORY = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def built() -> Machine:
+    """Return the machine; the simulation is built once, and kept by the text of its Verilog."""
+    return Machine(CONFIG, BUILD, MEMORY)
+
+
+@pytest.fixture
+def machine(built: Machine) -> Iterator[Machine]:
+    """Give the machine out of reset."""
+    with built:
+        yield built
+
+
+@pytest.fixture(scope="module")
+def tiny_bert(bert_tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """Return BERT-tiny at 3 bits, packed for the array."""
+    return prepare(bert_tiny_folder, CONFIG, tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def kept(built: Machine, tiny_bert: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder that a sentence left: the test of the model itself."""
+    folder = tmp_path_factory.mktemp("kept")
+    passed: list[int] = []
+    with built:
+        sentences, tallies = simulate(
+            CONFIG, tiny_bert, built, sample_sentences()[:2], folder, passed.append
+        )
+    assert set(tallies) == set(tiny_bert.names)
+    assert len(tallies) == 12
+    tokens = sum(sentence.tokens for sentence in sentences)
+    for name, tally in tallies.items():
+        assert tally.words == tokens * tally.shape[0], name
+        assert tally.wrong == 0, name
+        assert tally.cycles >= tally.macs / (CONFIG.rows * CONFIG.columns), name
+    assert sum(passed) == sum(tally.cycles for tally in tallies.values())
+    assert all(sentence.equal for sentence in sentences)
+    assert all(0.9 < sentence.cosine < 1 for sentence in sentences)
+    return folder
+
+
+class _Spent:
+    """A machine that runs nothing any more."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.key = machine.key
+
+    def run(self, *_: object) -> None:
+        raise AssertionError("it is simulated again")
+
+
+def test_bert_tiny_goes_on_where_it_was(
+    kept: Path, built: Machine, tiny_bert: Prepared, tmp_path: Path
+) -> None:
+    spent = _Spent(built)
+    sentences, tallies = simulate(CONFIG, tiny_bert, spent, sample_sentences()[:2], kept)
+    assert all(sentence.equal for sentence in sentences)
+    assert sum(tally.wrong for tally in tallies.values()) == 0
+    with pytest.raises(AssertionError, match="again"):  # other sentences are not there
+        simulate(CONFIG, tiny_bert, spent, sample_sentences()[2:3], kept)
+    other = replace(tiny_bert, image=tiny_bert.image + bytes(CONFIG.image.burst_bytes))
+    with pytest.raises(AssertionError, match="again"):  # nor are those of another image
+        simulate(CONFIG, other, spent, sample_sentences()[:1], kept)
+
+
+def test_a_wrong_word_is_found(
+    kept: Path, built: Machine, tiny_bert: Prepared, tmp_path: Path
+) -> None:
+    folder = tmp_path / "kept"
+    shutil.copytree(kept, folder)
+    # Query, key and value come first; behind them activations are others, which were not kept.
+    for path in folder.rglob("*.npz"):
+        with np.load(path) as file:
+            whole = dict(file)
+        whole["results"][-1, 7] ^= 1 << 22
+        np.savez(path, **whole)
+    with built:
+        (sentence,), tallies = simulate(CONFIG, tiny_bert, built, sample_sentences()[:1], folder)
+    wrong = {name: tally.wrong for name, tally in tallies.items() if tally.wrong}
+    assert set(wrong.values()) == {1}
+    assert not sentence.equal
+
+
+def test_blocks_fit_the_buffers() -> None:
+    assert block_tiles(CONFIG, 1, 128) == 1
+    assert block_tiles(CONFIG, 5, 128) == 3
+    assert block_tiles(CONFIG, 100, 128) == CONFIG.tile_slots
+    assert block_tiles(CONFIG, 100, 512) == 2
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
+    """Return six layers as an encoder's, but small."""
+    layers = {
+        "attention.self.query": (12, 48), "attention.self.key": (12, 48),
+        "attention.self.value": (12, 48), "attention.output.dense": (12, 48),
+        "intermediate.dense": (48, 12), "output.dense": (12, 48),
+    }  # fmt: skip
+    return make_encoder(CONFIG, tmp_path_factory.mktemp("encoder"), 6, layers, seed=3)
+
+
+def test_slower_memories_take_longer_and_change_no_word(built: Machine, encoder: Encoder) -> None:
+    cycles = []
+    for manners in (Manners(False, 1), Manners(False, 60), Manners(True, 60)):
+        with built:
+            finished, wrong = measure(built, encoder, manners)
+        assert wrong == 0
+        assert [completion.tag for completion in finished.completions] == list(range(6))
+        cycles.append(finished.counters["cycles"])
+    assert encoder.macs / (CONFIG.rows * CONFIG.columns) < cycles[0] < cycles[1] < cycles[2]
+
+
+def test_wrong_words_of_a_queue_are_counted(machine: Machine, encoder: Encoder) -> None:
+    due = [bits.copy() for bits in encoder.due]
+    due[4][0, :3] ^= 1
+    _, wrong = measure(machine, replace(encoder, due=tuple(due)), Manners(False, 1))
+    assert wrong == 3
+
+
+@pytest.mark.parametrize("pause", [0, 90, 200])
+def test_memories_that_pause_change_no_word(machine: Machine, pause: int) -> None:
+    shapes = [
+        Shape(rows=5, columns=30, pattern="share:0.02"),
+        Shape(rows=9, columns=17, index_width=4, bias="special"),
+        Shape(rows=4, columns=8, index_width=2, pattern="row", bias="none"),
+    ]
+    image, layers = make_image(CONFIG, shapes, pause)
+    rng = np.random.default_rng(pause)
+    kinds = ("wide", "special", "extreme")
+    runs = [
+        Run(number, activations(CONFIG, rng, 5, shape.columns, kind), tag=number, block_tiles=2)
+        for number, (shape, kind) in enumerate(zip(shapes, kinds, strict=True))
+    ]
+    layout = lay_out(CONFIG, image, runs, gap=1)
+    machine.memory_manners(pause=pause, seed=pause + 1)
+    finished = machine.run(layout)
+    for run, results in zip(runs, finished.results, strict=True):
+        assert results is not None
+        assert np.array_equal(results, compute(CONFIG, layers[run.layer], run.acts))
+    kept_bytes = ~writable(CONFIG, layout)
+    assert np.array_equal(finished.memory[kept_bytes], layout.memory[kept_bytes])
+
+
+def test_a_queue_goes_on_after_a_read_error(machine: Machine) -> None:
+    image, layers = make_image(CONFIG, [Shape(rows=4, columns=16)], 5)
+    rng = np.random.default_rng(5)
+    runs = [Run(0, activations(CONFIG, rng, 2, 16, "normal"), tag=n, fence=True) for n in range(3)]
+    layout = lay_out(CONFIG, image, runs)
+    at = layout.jobs[1].act_address
+    machine.memory_manners(fault=(at, at + CONFIG.beat_bytes))
+    finished = machine.run(layout)
+    assert [done.error for done in finished.completions] == ["none", "read", "none"]
+    assert finished.results[1] is None
+    for number in (0, 2):
+        assert np.array_equal(
+            finished.results[number], compute(CONFIG, layers[0], runs[number].acts)
+        )
+
+
+def test_jobs_that_do_not_end_are_told(machine: Machine, encoder: Encoder) -> None:
+    with pytest.raises(MachineError, match="do not end: STATUS 0x"):
+        machine.run(encoder.layout, limit=50)
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["model-sim", "--model", "bert-tiny", "--array", "tiny", "--sentences", "1000"],
+     "there are 48 sample sentences, not 1000"),
+    (["model-sim", "--array", "tiny", "-o", "/dev/null/no"], "/dev/null/no"),
+])  # fmt: skip
+def test_bad_input_is_told(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [[], ["cycles", "--latency", "0"], ["model-sim", "--array", "x"]])
+def test_bad_options_are_told(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as told:
+        main(words)
+    assert told.value.code == 2
+    assert "usage:" in capsys.readouterr().err
