@@ -4,7 +4,7 @@ import argparse
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -147,7 +147,7 @@ def _model_sim(options: argparse.Namespace) -> bool:
 
 
 def model_lines(
-    pes: int, sentences: Sequence[Sentence], tallies: dict[str, LayerTally]
+    pes: int, sentences: Sequence[Sentence], tallies: Mapping[str, LayerTally]
 ) -> list[str]:
     """Return the tables of sentences and of layers, and the sums, as Markdown."""
     tally = LayerTally((0, 0))
@@ -191,10 +191,10 @@ def _cycles(options: argparse.Namespace) -> bool:
         for shared in (True, False):
             begun = time.monotonic()
             with machine:
-                finished, bad = measure(machine, encoder, Manners(shared, options.latency))
+                manners = Manners(shared, options.latency)
+                finished, bad = measure(machine, encoder, manners, advance)
             wrong += bad
             counters = finished.counters
-            advance(counters["cycles"])
             column = {"wrong words": bad, **counters,
                       "array in use": share(least, counters["cycles"]),
                       "simulated cycles/s": int(counters["cycles"] / (time.monotonic() - begun))}

@@ -4,6 +4,7 @@ Weights are seeded Gaussian numbers with a real model's share of outliers, quant
 cycles do not depend on them otherwise.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,7 +86,8 @@ def make_encoder(
     names = sorted(choose_layers(container))
     write_image(folder / "model.bin", container, names, config, force=True)
     golden = open_container(path)
-    runs, due = [], []
+    runs: list[Run] = []
+    due: list[Bits] = []
     for name, (_, inputs) in layers.items():
         acts = rng.normal(0, 1, (tokens, inputs)).astype(np.float16).view(np.uint16)
         number = names.index(f"{prefix}{name}.weight")
@@ -98,13 +100,17 @@ def make_encoder(
     return Encoder(layout, tuple(due), macs)
 
 
-def measure(machine: Machine, encoder: Encoder, manners: Manners) -> tuple[Finished, int]:
+def measure(
+    machine: Machine, encoder: Encoder, manners: Manners,
+    advance: Callable[[int], object] = lambda cycles: None,
+) -> tuple[Finished, int]:  # fmt: skip
     """Run the jobs from reset; return what they left and how many words of it are wrong.
 
-    The counter of cycles runs from before the queue is started until after the last completion.
+    The counter of cycles runs from before the queue is started until after the last completion;
+    ``advance`` is called with cycles that have passed.
     """
     machine.memory_manners(shared=manners.shared, latency=manners.latency)
-    finished = machine.run(encoder.layout)
+    finished = machine.run(encoder.layout, advance=advance)
     wrong = 0
     for given, due in zip(finished.results, encoder.due, strict=True):
         wrong += due.size if given is None else int((given != due).sum())

@@ -4,6 +4,7 @@ import mmap
 import os
 import subprocess
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -156,11 +157,14 @@ class Machine:
         names = ("index", "outlier", "act", "result", "job")
         return dict(zip(names, map(int, counts), strict=True))
 
-    def run(self, layout: Layout, limit: int = 100_000_000) -> Finished:
+    def run(
+        self, layout: Layout, limit: int = 100_000_000,
+        advance: Callable[[int], object] = lambda cycles: None,
+    ) -> Finished:  # fmt: skip
         """Run the jobs of a layout whose base is 0, from reset or after the jobs of another.
 
         Jobs with an error are passed over, and the queue goes on. :class:`MachineError` when they
-        are not done in ``limit`` cycles.
+        are not done in ``limit`` cycles. ``advance`` is called with cycles that have passed.
         """
         if layout.base or len(layout.memory) > self._size:
             raise ValueError(
@@ -181,6 +185,7 @@ class Machine:
         while self.read("QUEUE_COMPLETED") != due & 0xFFFFFFFF or self.field("STATUS", "busy"):
             passed, raised = map(int, self._say("wait", min(limit, 2000)))
             limit -= passed
+            advance(passed)
             if limit <= 0:
                 raise MachineError(f"jobs do not end: {self.state()}")
             if raised:

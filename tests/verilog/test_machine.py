@@ -2,8 +2,8 @@
 """The accelerator in Verilator with its memory in C++: a whole model, queues of jobs, faults."""
 
 import shutil
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,14 @@ from sim.model.sentence import sample_sentences
 from sim.verilated.__main__ import main
 from sim.verilated.cycles import Encoder, Manners, make_encoder, measure
 from sim.verilated.machine import Machine, MachineError
-from sim.verilated.model import Prepared, block_tiles, prepare, simulate
+from sim.verilated.model import (
+    LayerTally,
+    Prepared,
+    Sentence,
+    block_tiles,
+    prepare,
+    simulate,
+)
 from tests.accelerating import Shape, activations, make_image
 
 BUILD = Path(__file__).resolve().parents[2] / "build" / "verilated"
@@ -43,26 +50,37 @@ def tiny_bert(bert_tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) 
     return prepare(bert_tiny_folder, CONFIG, tmp_path_factory.mktemp("model"))
 
 
+@dataclass(frozen=True)
+class Ran:
+    """What two sentences gave, the cycles that were told, and the folder with kept results."""
+
+    sentences: list[Sentence]
+    tallies: Mapping[str, LayerTally]
+    cycles: list[int]
+    kept: Path
+
+
 @pytest.fixture(scope="module")
-def kept(built: Machine, tiny_bert: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder that a sentence left: the test of the model itself."""
-    folder = tmp_path_factory.mktemp("kept")
-    passed: list[int] = []
+def ran(built: Machine, tiny_bert: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """Return two sentences through BERT-tiny."""
+    kept, cycles = tmp_path_factory.mktemp("kept"), []
     with built:
-        sentences, tallies = simulate(
-            CONFIG, tiny_bert, built, sample_sentences()[:2], folder, passed.append
-        )
-    assert set(tallies) == set(tiny_bert.names)
-    assert len(tallies) == 12
-    tokens = sum(sentence.tokens for sentence in sentences)
-    for name, tally in tallies.items():
+        sentences = sample_sentences()[:2]
+        found = simulate(CONFIG, tiny_bert, built, sentences, kept, cycles.append)
+    return Ran(*found, cycles, kept)
+
+
+def test_bert_tiny_is_the_golden_models_word_by_word(ran: Ran, tiny_bert: Prepared) -> None:
+    assert set(ran.tallies) == set(tiny_bert.names)
+    assert len(ran.tallies) == 12
+    tokens = sum(sentence.tokens for sentence in ran.sentences)
+    for name, tally in ran.tallies.items():
         assert tally.words == tokens * tally.shape[0], name
         assert tally.wrong == 0, name
         assert tally.cycles >= tally.macs / (CONFIG.rows * CONFIG.columns), name
-    assert sum(passed) == sum(tally.cycles for tally in tallies.values())
-    assert all(sentence.equal for sentence in sentences)
-    assert all(0.9 < sentence.cosine < 1 for sentence in sentences)
-    return folder
+    assert sum(ran.cycles) == sum(tally.cycles for tally in ran.tallies.values())
+    assert all(sentence.equal for sentence in ran.sentences)
+    assert all(0.9 < sentence.cosine < 1 for sentence in ran.sentences)
 
 
 class _Spent:
@@ -75,26 +93,24 @@ class _Spent:
         raise AssertionError("it is simulated again")
 
 
-def test_bert_tiny_goes_on_where_it_was(
-    kept: Path, built: Machine, tiny_bert: Prepared, tmp_path: Path
-) -> None:
+def test_bert_tiny_goes_on_where_it_was(ran: Ran, built: Machine, tiny_bert: Prepared) -> None:
     spent = _Spent(built)
-    sentences, tallies = simulate(CONFIG, tiny_bert, spent, sample_sentences()[:2], kept)
+    sentences, tallies = simulate(CONFIG, tiny_bert, spent, sample_sentences()[:2], ran.kept)
     assert all(sentence.equal for sentence in sentences)
     assert sum(tally.wrong for tally in tallies.values()) == 0
     with pytest.raises(AssertionError, match="again"):  # other sentences are not there
-        simulate(CONFIG, tiny_bert, spent, sample_sentences()[2:3], kept)
+        simulate(CONFIG, tiny_bert, spent, sample_sentences()[2:3], ran.kept)
     other = replace(tiny_bert, image=tiny_bert.image + bytes(CONFIG.image.burst_bytes))
     with pytest.raises(AssertionError, match="again"):  # nor are those of another image
-        simulate(CONFIG, other, spent, sample_sentences()[:1], kept)
+        simulate(CONFIG, other, spent, sample_sentences()[:1], ran.kept)
 
 
 def test_a_wrong_word_is_found(
-    kept: Path, built: Machine, tiny_bert: Prepared, tmp_path: Path
+    ran: Ran, built: Machine, tiny_bert: Prepared, tmp_path: Path
 ) -> None:
     folder = tmp_path / "kept"
-    shutil.copytree(kept, folder)
-    # Query, key and value come first; behind them activations are others, which were not kept.
+    shutil.copytree(ran.kept, folder)
+    # Query, key and value come first; behind them activations are others, which are not kept.
     for path in folder.rglob("*.npz"):
         with np.load(path) as file:
             whole = dict(file)
