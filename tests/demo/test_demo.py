@@ -274,6 +274,7 @@ def test_a_demo_that_is_stopped_leaves_no_summary(
         raise stops
 
     (tmp_path / "summary.json").write_text("{}")
+    monkeypatch.setattr(steps, "emit", lambda name, unit, folder: folder / f"{unit}_{name}.v")
     monkeypatch.setattr(steps, "decode_layers", stop)
     assert demo(tmp_path) == status
     error = capsys.readouterr().err
