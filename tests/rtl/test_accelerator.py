@@ -93,6 +93,9 @@ FED = {
     "the drain limits some": Case(
         shape=Shape(rows=30, columns=11, pattern="share:0.3"), tokens=8, block_tiles=4
     ),
+    "a step a pass": Case(
+        shape=Shape(rows=12, columns=1, pattern="none"), tokens=2
+    ),
     "a step": Case(shape=Shape(rows=1, columns=1, pattern="none"), tokens=1),
     "edges": Case(shape=Shape(rows=30, columns=64), tokens=7, block_tiles=4),
     "2 bits, no biases": Case(
