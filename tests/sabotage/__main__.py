@@ -24,7 +24,7 @@ from .faults import BENCHES, FAULTS
 from .plant import ROOT, Fault, plant
 
 LIMIT_SECONDS = 300
-COPIED = ("gobo_rtl", "sim", "tests", "pyproject.toml")
+COPIED = ("gobo_rtl", "quant", "sim", "tests", "pyproject.toml")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def copy_tree(folder: Path) -> Path:
     for name in COPIED:
         source = ROOT / name
         if source.is_dir():
-            skipped = shutil.ignore_patterns("__pycache__", "data")
+            skipped = shutil.ignore_patterns("__pycache__")
             shutil.copytree(source, folder / name, ignore=skipped)
         else:
             shutil.copy(source, folder / name)
