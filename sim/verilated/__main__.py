@@ -33,7 +33,7 @@ from .page import share, table, write_page
 
 _EXAMPLES = """examples:
   python -m sim.verilated model-sim
-  python -m sim.verilated model-sim --model bert-tiny --array tiny --sentences 2
+  python -m sim.verilated model-sim --model bert-tiny --array edge --sentences 2
   python -m sim.verilated cycles --report docs/results/cycles.md
 """
 _INTERRUPTED = 130  # the shell's number for it
