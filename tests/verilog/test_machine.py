@@ -3,6 +3,7 @@
 
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from gobo_rtl.array_config import ARRAYS
 from sim.golden.layer import compute
 from sim.jobs import Run, lay_out, writable
 from sim.model.sentence import sample_sentences
-from sim.verilated.__main__ import main
+from sim.verilated import __main__ as command
 from sim.verilated.cycles import Encoder, Manners, make_encoder, measure
 from sim.verilated.machine import Machine, MachineError
 from sim.verilated.model import (
@@ -26,6 +27,7 @@ from sim.verilated.model import (
 )
 from tests.accelerating import Shape, activations, make_image
 
+main = command.main
 BUILD = Path(__file__).resolve().parents[2] / "build" / "verilated"
 CONFIG = replace(ARRAYS["tiny"], outlier_depth=128)  # BERT-tiny has strips of up to 69 words
 MEMORY = 1 << 20
@@ -202,6 +204,28 @@ def test_a_queue_goes_on_after_a_read_error(machine: Machine) -> None:
 def test_jobs_that_do_not_end_are_told(machine: Machine, encoder: Encoder) -> None:
     with pytest.raises(MachineError, match="do not end: STATUS 0x"):
         machine.run(encoder.layout, limit=50)
+
+
+@pytest.mark.parametrize(("wrong", "equal", "status"), [(0, True, 0), (1, True, 1), (0, False, 1)])
+def test_status_tells_of_any_difference(
+    wrong: int, equal: bool, status: int, tiny_bert: Prepared, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    found = (
+        [Sentence("Rain.", 4, equal, 0.95)],
+        {"a.weight": LayerTally((8, 16), 32, wrong, 512, 100, 0.5)},
+    )
+    monkeypatch.setattr(command, "prepare", lambda *_: tiny_bert)
+    monkeypatch.setattr(command, "Machine", lambda *_: nullcontext())
+    monkeypatch.setattr(command, "simulate", lambda *_: found)
+    page = tmp_path / "page.md"
+    words = ["model-sim", "--model", "bert-tiny", "--array", "tiny", "--report", str(page)]
+    assert main(words) == status
+    row = f"| a.weight | 8 x 16 | 32 | {wrong} | 100 | 64.00 % |"
+    assert row in capsys.readouterr().out
+    text = page.read_text(encoding="utf-8")
+    assert row in text
+    assert f"- command: `python -m sim.verilated {' '.join(words)}`" in text
 
 
 @pytest.mark.parametrize(("words", "said"), [
