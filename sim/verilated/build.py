@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from hashlib import sha256
 from pathlib import Path
 
@@ -44,12 +45,12 @@ def build(verilog: str, beat_bytes: int, build_dir: Path) -> Path:
         "-CFLAGS", f"-std=c++17 -DBEAT_BYTES={beat_bytes}",
     ]  # fmt: skip
     key = sha256(b"\0".join([verilog.encode(), _DRIVER.read_bytes(), *map(str.encode, options)]))
-    folder = Path(build_dir).resolve() / f"accelerator-{key.hexdigest()[:12]}"
-    program = folder / "Vtop"
-    done = folder / "built"
-    if done.is_file():
+    program = Path(build_dir).resolve() / f"accelerator-{key.hexdigest()[:12]}.sim"
+    if program.is_file():
         return program
-    folder.mkdir(parents=True, exist_ok=True)
+    program.parent.mkdir(parents=True, exist_ok=True)
+    # A folder of its own, so that builds of the same text may go on beside each other.
+    folder = Path(tempfile.mkdtemp(prefix=f"{program.stem}-", dir=program.parent))
     source = folder / "top.v"
     source.write_text(_ZEROS.sub("", verilog), encoding="utf-8")
     command = ["verilator", *options, "--Mdir", str(folder), str(source), str(_DRIVER)]
@@ -59,7 +60,8 @@ def build(verilog: str, beat_bytes: int, build_dir: Path) -> Path:
         log.write_text(result.stdout + result.stderr, encoding="utf-8")
         tail = "\n".join((result.stdout + result.stderr).splitlines()[-40:])
         raise RuntimeError(f"Verilator does not build {source}; the log is {log}\n{tail}")
-    done.touch()
+    os.replace(folder / "Vtop", program)
+    shutil.rmtree(folder)
     return program
 
 

@@ -91,7 +91,7 @@ class Machine:
     @property
     def key(self) -> str:
         """What the simulation is of: its Verilog, its driver and how it was built."""
-        return self._program.parent.name
+        return self._program.stem
 
     @property
     def memory(self) -> NDArray[np.uint8]:
