@@ -131,12 +131,14 @@ def activations(
 ) -> np.ndarray:
     """Return (tokens, inputs) activations as bits of the array's format."""
     if config.act.integer:
-        low, dtype = -(1 << config.act.width - 1), f"i{config.act.width // 8}"
+        low = -(1 << config.act.width - 1)
+        values = rng.integers(low, -low, (tokens, inputs))
         if kind == "zero":
-            return np.zeros((tokens, inputs), dtype)
-        if kind == "extreme":
-            return rng.choice([low, -low - 1], (tokens, inputs)).astype(dtype)
-        return rng.integers(low, -low, (tokens, inputs)).astype(dtype)
+            values *= 0
+        elif kind == "extreme":
+            values = rng.choice([low, -low - 1], (tokens, inputs))
+        size = config.act.width // 8
+        return values.astype(f"i{size}").view(f"u{size}")
     dtype = np.float16 if config.act.width == 16 else np.float32
     most = np.finfo(dtype).max
     values = rng.normal(0, 1, (tokens, inputs))

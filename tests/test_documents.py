@@ -78,7 +78,7 @@ def test_every_claim_names_a_test_and_how_it_can_fail() -> None:
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_configurations_that_are_named_exist(path: Path) -> None:
     for name in re.findall(r"--config (\w+)|`decode_(\w+)`", path.read_text(encoding="utf-8")):
-        assert "".join(name) in {*CONFIGS, "NAME"}, f"{path.name} names {name}"
+        assert "".join(name) in {*CONFIGS, *ARRAYS, "NAME"}, f"{path.name} names {name}"
 
 
 def test_the_table_of_configurations_is_complete() -> None:

@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from ..array_config import ArrayConfig
@@ -42,7 +42,7 @@ class BiasLoader(wiring.Component):
 
     Timing
     ------
-    A command a cycle while there is room; 2 cycles from ``i`` to ``o``.
+    A command a cycle while there is room; 1 cycle from ``i`` to ``o``.
 
     Numerics
     --------
@@ -65,7 +65,7 @@ class BiasLoader(wiring.Component):
         size = config.rows * 4
         beats = size // config.beat_bytes
         word = Value.cast(self.i.payload)
-        m.submodules.queue = queue = SyncFIFOBuffered(width=len(word), depth=STRIPS * beats)
+        m.submodules.queue = queue = SyncFIFO(width=len(word), depth=STRIPS * beats)
 
         # Commands: strip after strip, and again for each block; `room` is in strips.
         offset = Signal(config.address_width)

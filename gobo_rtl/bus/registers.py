@@ -78,7 +78,7 @@ def _whole(
 
 _COUNTERS = (
     ("cycles", "clock cycles"),
-    ("busy", "cycles in which a step is taken or stalled"),
+    ("busy", "steps taken, a cycle each"),
     ("stall_weights", "cycles in which a step waits for indexes"),
     ("stall_acts", "cycles in which a step waits for activations"),
     ("stall_outliers", "cycles that a step takes beyond its first, for outliers"),

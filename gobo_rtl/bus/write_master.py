@@ -45,7 +45,8 @@ class WriteMaster(wiring.Component):
     pending : Out, 1
         A command that was taken is not done: its last response is not there.
     owed : Out, 1
-        The bus is to answer: to an address, a beat, or a burst whose beats it has.
+        The bus is to answer: to a beat, or to a burst whose beats it has. Not to an address alone,
+        for which a slave may want to see beats first.
     error : Out, 1
         A response was not OKAY; stays until reset.
 
@@ -125,7 +126,7 @@ class WriteMaster(wiring.Component):
             end.eq(axi.bvalid),
             self.idle.eq(waiting == 0),
             self.pending.eq(bursts.o.valid | (waiting != 0)),
-            self.owed.eq(axi.awvalid | axi.wvalid | (waiting != lengths.level)),
+            self.owed.eq(axi.wvalid | (waiting != lengths.level)),
         ]
         m.d.sync += waiting.eq(waiting + begin - end)
         with m.If(end & (axi.bresp != OKAY)):

@@ -144,7 +144,8 @@ class Core(wiring.Component):
         waiting = control.completed != registers.queue_produced
         m.d.comb += [
             registers.status_busy.eq(
-                ~control.stopped & (control.i_job.valid | (registers.control_enable & waiting))
+                ~control.stopped
+                & (~control.fetch | control.i_job.valid | (registers.control_enable & waiting))
             ),
             registers.status_stopped.eq(control.stopped),
             registers.status_idle.eq(idle),

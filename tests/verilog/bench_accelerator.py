@@ -29,6 +29,7 @@ from tests.accelerating import ACTIVATIONS, PATTERNS, Shape, activations, make_i
 SEED = 20201018
 READS = ("index", "outlier", "act", "job")
 OFFSETS = {register.name: register.offset for register in REGISTERS}
+LIMIT = 500  # us of simulated time: fifty thousand cycles
 BASE = 0x10_0000  # of the memory: addresses are not offsets
 
 
@@ -114,7 +115,7 @@ class Bench:
         """Have the first ``count`` jobs done; return code and tag of each error on the way."""
         errors = []
         await self.write("QUEUE_PRODUCED", count)
-        while await self.read("QUEUE_COMPLETED") != count or await self.read("STATUS") & 1:
+        while await self.read("QUEUE_COMPLETED") != count or await self.read("STATUS") & 0b11:
             if await self.read("STATUS") & 0b10:
                 errors.append((await self.read("ERROR"), await self.read("ERROR_TAG")))
                 await self.write("CONTROL", 0b11)
@@ -200,20 +201,20 @@ async def go(dut: Any, pause: float, seed: int) -> Bench:
     return bench
 
 
-@cocotb.test(timeout_time=20, timeout_unit="ms")
+@cocotb.test(timeout_time=LIMIT, timeout_unit="us")
 async def layers_back_to_back_at_full_rate(dut: Any) -> None:
     """No channel pauses."""
     bench = await go(dut, 0.0, SEED)
     assert await with_timeout(bench.interrupt(), 1, "us") == 0b01
 
 
-@cocotb.test(timeout_time=60, timeout_unit="ms")
+@cocotb.test(timeout_time=LIMIT, timeout_unit="us")
 async def layers_back_to_back_under_random_pauses(dut: Any) -> None:
     """Every channel pauses as it likes."""
     await go(dut, 0.4, SEED + 1)
 
 
-@cocotb.test(timeout_time=60, timeout_unit="ms")
+@cocotb.test(timeout_time=LIMIT, timeout_unit="us")
 async def errors_stop_their_layer_and_the_queue_goes_on(dut: Any) -> None:
     """Bad responses on every channel, bad jobs and bad images, between good layers."""
     config = configuration(ArrayConfig)
@@ -253,7 +254,7 @@ async def errors_stop_their_layer_and_the_queue_goes_on(dut: Any) -> None:
     check(config, bench, layers, runs, due)
 
 
-@cocotb.test(timeout_time=60, timeout_unit="ms")
+@cocotb.test(timeout_time=LIMIT, timeout_unit="us")
 async def bad_responses_stop_their_layer_and_leave_the_bus_usable(dut: Any) -> None:
     """An address of each kind of read and of the results answers with an error."""
     config = configuration(ArrayConfig)
