@@ -120,8 +120,8 @@ def job_record(config: ArrayConfig, job: Job) -> bytes:
     if job.layer_offset % LAYER_DESCRIPTOR.size:
         raise ValueError(f"job, layer_offset: must be a multiple of {LAYER_DESCRIPTOR.size} bytes, "
                          f"a descriptor, not {job.layer_offset:#x}")  # fmt: skip
-    if not -2048 <= job.act_exponent < 2048:
-        raise ValueError(f"job, act_exponent: must be in -2048..2047, not {job.act_exponent}")
+    if not -1024 <= job.act_exponent < 1024:
+        raise ValueError(f"job, act_exponent: must be in -1024..1023, not {job.act_exponent}")
     if not 1 <= job.tokens <= 0xFFFF:
         raise ValueError(f"job, tokens: must be in 1..65535, not {job.tokens}")
     if job.block_tiles < 1 or (job.resident and job.block_tiles != 1):

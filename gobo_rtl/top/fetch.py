@@ -299,5 +299,5 @@ class Fetch(wiring.Component):
 
 
 def _is_exponent(value: Value) -> Value:
-    """Return whether a signed 16-bit number fits the exponents of the layouts."""
-    return (value[EXPONENT - 1 :] == 0) | value[EXPONENT - 1 :].all()
+    """Return whether a signed 16-bit number is an exponent: the sum of two fits the layouts."""
+    return (value[EXPONENT - 2 :] == 0) | value[EXPONENT - 2 :].all()

@@ -253,8 +253,8 @@ def test_after_a_reset_it_goes_on_with_the_next_job() -> None:
 BIG = 1 << TINY.address_width
 JOB_FAULTS: list[dict[str, int]] = [
     {"magic": 0x4A424F48}, {"act_format": 1}, {"result_format": 0}, {"flags": 8}, {"flags": 4},
-    {"tokens": 0}, {"tokens": 65536}, {"block_tiles": 0}, {"act_exponent": 2048},
-    {"act_exponent": -2049}, {"image_address": IMAGE + 8}, {"image_address": BIG},
+    {"tokens": 0}, {"tokens": 65536}, {"block_tiles": 0}, {"act_exponent": 1024},
+    {"act_exponent": -1025}, {"image_address": IMAGE + 8}, {"image_address": BIG},
     {"image_address": 1 << 63}, {"layer_offset": 264},
     {"layer_offset": 0x1000, "image_address": BIG - 0x1000},
     {"act_address": BASE + 4}, {"act_address": BIG}, {"act_stride": 1028}, {"result_stride": 2},
@@ -262,7 +262,7 @@ JOB_FAULTS: list[dict[str, int]] = [
 ]  # fmt: skip
 LAYER_FAULTS: list[dict[str, int]] = [
     {"index_width": 0}, {"index_width": 1}, {"index_width": 5}, {"index_width": 10},
-    {"value_format": 1}, {"unit_exponent": 2048}, {"rows": 0}, {"rows": 1 << 20}, {"columns": 0},
+    {"value_format": 1}, {"unit_exponent": 1024}, {"rows": 0}, {"rows": 1 << 20}, {"columns": 0},
     {"columns": TINY.max_inputs + 1}, {"columns": 2 * TINY.max_inputs}, {"tile_count": 4},
     {"tile_count": 6}, {"flags": 1}, {"flags": 7}, {"weight_sum": 0},
     {"weight_sum": 1 << TINY.weight_sum_width}, {"codebook_offset": 0x1004},
