@@ -42,7 +42,7 @@ FAULTS: dict[str, tuple[Fault, str]] = {  # and the claim that is broken
         "noticed", FILE, "m.If(self.done | self.write_error)", "m.If(self.done)",
     ), "every job counts once"),
     "it stops while something moves": (Fault(
-        "moves", FILE, "m.If(self.moving | (self.error_code == 0))",
+        "moves", FILE, "m.If(self.moving | (self.error_code == 0) | ~self.fetch)",
         "m.If(self.error_code == 0)",
     ), "it stops when all is still"),
     "the job that is fetched is blamed": (Fault(
