@@ -22,7 +22,9 @@ LIBRARIES = ["open areas", *([os.environ["LIBERTY"]] if os.environ.get("LIBERTY"
 def verilog(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the Verilog of all configurations, as it is emitted now."""
     folder = tmp_path_factory.mktemp("verilog")
-    command = [sys.executable, "-m", "gobo_rtl", "verilog", "--all", "-o", str(folder)]
+    command = [
+        sys.executable, "-m", "gobo_rtl", "verilog", "--all", "--unit", "decode", "-o", str(folder)
+    ]  # fmt: skip
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     return folder
 
