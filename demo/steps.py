@@ -22,12 +22,13 @@ from quant.selection import Choice, select
 from quant.source import Source, open_model
 from quant.verify import verify
 from quant.writer import quantise_tensor
+from sim import verilator
 from sim.cosim import decode_layers
 from sim.golden.container import read_container
 from sim.golden.image import read_image
 from sim.golden.layer import compute as golden
 from sim.golden.layer import layer_of_container
-from sim.jobs import Run, lay_out
+from sim.jobs import Run, block_tiles, lay_out
 from sim.model.accelerator import activation_bits, result_numbers
 from sim.model.bert import Array, matmul
 from sim.model.sentence import SentenceModel
@@ -45,7 +46,7 @@ BITS = 3
 CLOCK_NS = 2.5
 
 # What a simulator needs of the system; Verilator itself comes with the environment.
-SYSTEM_TOOLS = {"verilator": ("g++", "make", "perl"), "icarus": ("iverilog", "vvp")}
+SYSTEM_TOOLS = {"verilator": verilator.TOOLS, "icarus": ("iverilog", "vvp")}
 
 # The bits of weights in a value format that holds them exactly.
 _BITS_OF = {
@@ -262,7 +263,8 @@ def compute(
         wanted = golden(array, layer, acts)
     except ValueError as error:
         raise DemoError(str(error)) from error
-    layout = lay_out(array, image.read_bytes(), [Run(0, acts, _block_tiles(array, acts))])
+    run = Run(0, acts, block_tiles(array, *acts.shape))
+    layout = lay_out(array, image.read_bytes(), [run])
     try:
         with Machine(array, build_dir, len(layout.memory), verilog.read_text("utf-8")) as machine:
             finished = machine.run(layout)
@@ -279,12 +281,6 @@ def compute(
         error=_rms(results - given.results) / scale,
         arithmetic_error=_rms(results - same_weights) / scale,
     )  # fmt: skip
-
-
-def _block_tiles(array: ArrayConfig, acts: np.ndarray) -> int:
-    """Return how many token tiles of ``acts`` the array can hold at once."""
-    steps = -(-acts.shape[1] // array.acts_per_beat) * array.acts_per_beat
-    return max(1, min(array.act_depth // steps, array.tile_slots))
 
 
 def _rms(numbers: Array) -> float:

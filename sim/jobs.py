@@ -24,9 +24,9 @@ from gobo_rtl.formats import (
 )
 
 __all__ = [
-    "FILL", "Completion", "Job", "Layout", "Run", "job_record", "lay_out", "layer_offset", "pack",
-    "put", "put_activations", "put_job", "read", "read_completion", "read_results", "row_stride",
-    "unpack", "writable",
+    "FILL", "Completion", "Job", "Layout", "Run", "block_tiles", "job_record", "lay_out",
+    "layer_offset", "pack", "put", "put_activations", "put_job", "read", "read_completion",
+    "read_results", "row_stride", "unpack", "writable",
 ]  # fmt: skip
 
 Memory = bytearray | NDArray[np.uint8]
@@ -247,6 +247,14 @@ class Layout:
     slots: int
     jobs: tuple[Job, ...]
     rows: tuple[int, ...]
+
+
+def block_tiles(config: ArrayConfig, tokens: int, inputs: int) -> int:
+    """Return the token tiles of a job's blocks: as many as there are, or as fit on chip, where a
+    token's activations take whole beats."""
+    steps = -(-inputs // config.acts_per_beat) * config.acts_per_beat
+    tiles = -(-tokens // config.columns)
+    return max(1, min(tiles, config.act_depth // steps, config.tile_slots))
 
 
 def layer_offset(number: int) -> int:

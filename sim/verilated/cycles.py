@@ -20,11 +20,11 @@ from quant.source import open_model
 from quant.writer import write
 from sim.golden.layer import compute, layer_of_container
 from sim.golden.values import Bits
-from sim.jobs import Layout, Run, lay_out
+from sim.jobs import Layout, Run, block_tiles, lay_out
 from sim.model.accelerator import open_container
 
 from .machine import Finished, Machine
-from .model import BITS, block_tiles
+from .model import BITS
 
 __all__ = ["LAYERS", "OUTLIER_SHARE", "Encoder", "Manners", "make_encoder", "measure"]
 

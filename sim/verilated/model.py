@@ -19,7 +19,7 @@ from quant.source import open_model
 from quant.writer import write
 from sim.golden.layer import compute
 from sim.golden.values import Bits
-from sim.jobs import Run, lay_out
+from sim.jobs import Run, block_tiles, lay_out
 from sim.model.accelerator import (
     Accelerator,
     activation_bits,
@@ -32,7 +32,7 @@ from sim.model.sentence import SentenceModel
 
 from .machine import Machine, MachineError
 
-__all__ = ["BITS", "LayerTally", "Prepared", "Sentence", "block_tiles", "prepare", "simulate"]
+__all__ = ["BITS", "LayerTally", "Prepared", "Sentence", "prepare", "simulate"]
 
 BITS = 3
 
@@ -68,12 +68,6 @@ def prepare(
     names = sorted(name for name in choose_layers(container) if "encoder." in name)
     write_image(image_path, container, names, config, force=True)
     return Prepared(folder, container_path, image_path.read_bytes(), tuple(names))
-
-
-def block_tiles(config: ArrayConfig, tokens: int, inputs: int) -> int:
-    """Return the token tiles of a job's blocks: as many as there are, or as fit on chip."""
-    tiles = -(-tokens // config.columns)
-    return max(1, min(tiles, config.act_depth // inputs, config.tile_slots))
 
 
 @dataclass(frozen=True, eq=False)

@@ -296,3 +296,12 @@ def test_an_image_for_another_array_is_refused():
 def test_sizes_of_the_records():
     assert (JOB.size, COMPLETION.size, JOB_SLOT) == (64, 16, 128)
     assert jobs.layer_offset(3) == IMAGE_HEADER.size + 3 * LAYER_DESCRIPTOR.size == 512
+
+
+def test_blocks_are_as_large_as_fits() -> None:
+    # 1024 steps, 4 token tiles, 4 activations in a beat
+    assert jobs.block_tiles(TINY, 1, 128) == 1
+    assert jobs.block_tiles(TINY, 5, 128) == 3
+    assert jobs.block_tiles(TINY, 100, 128) == TINY.tile_slots
+    assert jobs.block_tiles(TINY, 100, 340) == 3
+    assert jobs.block_tiles(TINY, 100, 341) == 2  # 344 with the rest of the last beat

@@ -12,19 +12,12 @@ import pytest
 
 from gobo_rtl.array_config import ARRAYS
 from sim.golden.layer import compute
-from sim.jobs import Run, lay_out, writable
+from sim.jobs import Run, block_tiles, lay_out, writable
 from sim.model.sentence import sample_sentences
 from sim.verilated import __main__ as command
 from sim.verilated.cycles import Encoder, Manners, make_encoder, measure
 from sim.verilated.machine import Machine, MachineError
-from sim.verilated.model import (
-    LayerTally,
-    Prepared,
-    Sentence,
-    block_tiles,
-    prepare,
-    simulate,
-)
+from sim.verilated.model import LayerTally, Prepared, Sentence, prepare, simulate
 from tests.accelerating import Shape, activations, make_image
 
 main = command.main
@@ -125,11 +118,16 @@ def test_a_wrong_word_is_found(
     assert not sentence.equal
 
 
-def test_blocks_fit_the_buffers() -> None:
-    assert block_tiles(CONFIG, 1, 128) == 1
-    assert block_tiles(CONFIG, 5, 128) == 3
-    assert block_tiles(CONFIG, 100, 128) == CONFIG.tile_slots
-    assert block_tiles(CONFIG, 100, 512) == 2
+@pytest.mark.parametrize("inputs", [340, 341])  # 3 tiles of 85 beats fit, of 86 only 2
+def test_the_largest_blocks_fit_the_buffers(machine: Machine, inputs: int) -> None:
+    image, layers = make_image(CONFIG, [Shape(rows=4, columns=inputs)], inputs)
+    acts = activations(CONFIG, np.random.default_rng(inputs), 8, inputs, "normal")
+    largest = block_tiles(CONFIG, *acts.shape)
+    for tiles, error in ((largest, "none"), (largest + 1, "too_large")):
+        finished = machine.run(lay_out(CONFIG, image, [Run(0, acts, tiles)]))
+        assert finished.completions[0].error == error
+        if error == "none":
+            assert np.array_equal(finished.results[0], compute(CONFIG, layers[0], acts))
 
 
 @pytest.fixture(scope="module")
