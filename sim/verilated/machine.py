@@ -1,7 +1,6 @@
 """The simulated accelerator with its memory, as a program that is started and given commands."""
 
 import mmap
-import os
 import subprocess
 import tempfile
 from collections.abc import Callable
@@ -54,7 +53,7 @@ class Machine:
     build_dir : Path
         Where simulations are kept, by the text of their Verilog.
     memory_bytes : int
-        Size of the memory; a multiple of 4096.
+        Size of the memory; rounded up to whole pages.
     verilog : str, optional
         The Verilog to simulate, when it is not that of ``config``: with a fault planted.
     """
@@ -68,15 +67,14 @@ class Machine:
         self._program = build(text, config.beat_bytes, Path(build_dir))
 
     def __enter__(self) -> Self:
-        handle, name = tempfile.mkstemp(prefix="gobo-memory-")
-        os.truncate(name, self._size)
-        self._map = mmap.mmap(handle, self._size)
-        os.close(handle)
-        self._process = subprocess.Popen(
-            [str(self._program), name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self._say("cycle")  # it has mapped the memory: nothing needs the name any more
-        os.unlink(name)
+        with tempfile.NamedTemporaryFile(prefix="gobo-memory-") as file:
+            file.truncate(self._size)
+            self._map = mmap.mmap(file.fileno(), self._size)
+            self._process = subprocess.Popen(
+                [str(self._program), file.name],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            )  # fmt: skip
+            self._say("cycle")  # it has mapped the memory: nothing needs the name any more
         self._jobs = 0
         return self
 
