@@ -120,7 +120,7 @@ def test_a_wrong_word_is_found(
 
 @pytest.mark.parametrize("inputs", [340, 341])  # 3 tiles of 85 beats fit, of 86 only 2
 def test_the_largest_blocks_fit_the_buffers(machine: Machine, inputs: int) -> None:
-    image, layers = make_image(CONFIG, [Shape(rows=4, columns=inputs)], inputs)
+    image, layers = make_image(CONFIG, [Shape(rows=5, columns=inputs)], inputs)
     acts = activations(CONFIG, np.random.default_rng(inputs), 8, inputs, "normal")
     largest = block_tiles(CONFIG, *acts.shape)
     for tiles, error in ((largest, "none"), (largest + 1, "too_large")):
