@@ -1,6 +1,8 @@
-"""Layers, images and runs for the benches of the accelerator, of any shape and pattern."""
+# amaranth: UnusedElaboratable=no
+"""Layers, images and jobs for the benches of the accelerator, of any shape and pattern, and what
+counters must say of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,24 +11,38 @@ from typing import Any
 
 import numpy as np
 
+from gobo_rtl.array.array import Array
+from gobo_rtl.array.finish import Finish
 from gobo_rtl.array_config import ArrayConfig
+from gobo_rtl.top.fetch import Fetch
 from quant.fit import Layer, Options, OutlierRule
 from quant.image import write_image
 from quant.packing import pack
 from quant.record import StoredLayer
+from sim.golden.cycles import Work, beats, pass_cycles
 from sim.golden.image import read_image
-from sim.golden.layer import ArrayLayer, layer_of_image
+from sim.golden.layer import ArrayLayer, compute, layer_of_image
+from sim.golden.values import Bits
+from sim.jobs import Run, lay_out
+from sim.verilated.machine import Finished, Machine
 
-__all__ = ["ACTIVATIONS", "PATTERNS", "Shape", "activations", "make_image"]
+__all__ = [
+    "ACTIVATIONS", "PATTERNS", "STALLS", "Case", "Jobs", "Shape", "activations", "expect_cycles",
+    "make_image", "make_jobs", "run_jobs",
+]  # fmt: skip
 
 UNIT = -12
 """Exponent of the layers' unit."""
 
 PATTERNS = ("none", "share:0.003", "share:0.02", "share:0.3", "row", "step", "all", "corners")
-"""Where the outliers are."""
+"""Where the outliers are: a share of the weights at random, all of a row, all of a step, all, the
+corners. Also `row:0.5`, a half of a row, and `steps:0.02`, all of 2 % of the steps."""
 
 ACTIVATIONS = ("normal", "wide", "extreme", "subnormal", "special", "zero")
 """Of what kind the activations are."""
+
+STALLS = ("stall_weights", "stall_acts", "stall_outliers", "stall_drain")
+"""Counters of the cycles in which a pass is due and no step is done."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +60,14 @@ class Shape:
 def outlier_places(rng: np.random.Generator, shape: Shape) -> np.ndarray:
     """Return where the outliers are, a bool for each weight."""
     places = np.zeros((shape.rows, shape.columns), bool)
-    kind, _, share = shape.pattern.partition(":")
+    kind, _, number = shape.pattern.partition(":")
+    share = float(number or 1)
     if kind == "share":
-        places = rng.random(places.shape) < float(share)
+        places = rng.random(places.shape) < share
     elif kind == "row":
-        places[rng.integers(shape.rows)] = True
+        places[rng.integers(shape.rows)] = rng.random(shape.columns) < share
+    elif kind == "steps":
+        places[:, rng.permutation(shape.columns)[: round(share * shape.columns)]] = True
     elif kind == "step":
         places[:, rng.integers(shape.columns)] = True
     elif kind == "corners":
@@ -155,3 +174,89 @@ def activations(
     elif kind != "normal":
         raise ValueError(f"no activations are called {kind!r}")
     return values.astype(dtype).view(f"u{dtype().nbytes}")
+
+
+# -- jobs -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A job: a layer's shape, its activations, and how it is run."""
+
+    shape: Shape
+    tokens: int
+    acts: str = "normal"
+    block_tiles: int = 1
+    resident: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Jobs:
+    """Cases as an image with a layer each, runs, the results due, and what decides their cycles."""
+
+    image: bytes
+    runs: list[Run]
+    due: list[Bits]
+    works: list[Work]
+
+
+def make_jobs(config: ArrayConfig, cases: Sequence[Case], seed: int) -> Jobs:
+    """Return random jobs, their tags by number from 0."""
+    rng = np.random.default_rng(seed)
+    image, layers = make_image(config, [case.shape for case in cases], seed)
+    exponent = -7 if config.act.integer else 0
+    runs, due, works = [], [], []
+    for number, (case, layer) in enumerate(zip(cases, layers, strict=True)):
+        acts = activations(config, rng, case.tokens, case.shape.columns, case.acts)
+        how: Any = {"block_tiles": case.block_tiles, "resident": case.resident}
+        runs.append(Run(number, acts, act_exponent=exponent, tag=number, **how))
+        due.append(compute(config, layer, acts, exponent))
+        works.append(
+            Work(outlier=layer.outlier, index_width=case.shape.index_width, tokens=case.tokens,
+                 has_bias=case.shape.bias != "none", **how)
+        )  # fmt: skip
+    return Jobs(image, runs, due, works)
+
+
+def run_jobs(machine: Machine, jobs: Jobs, limit: int = 100_000) -> Finished:
+    """Run jobs in a queue of a slot each; return what they left.
+
+    Words, completions, and the counters that never depend on memory are compared.
+    """
+    config = machine.config
+    before = machine.beats()
+    finished = machine.run(lay_out(config, jobs.image, jobs.runs, gap=1), limit)
+    moved = {name: beats - before[name] for name, beats in machine.beats().items()}
+    ends = [(completion.tag, completion.error) for completion in finished.completions]
+    assert ends == [(run.tag, "none") for run in jobs.runs]
+    for number, (results, due) in enumerate(zip(finished.results, jobs.due, strict=True)):
+        wrong = np.argwhere(results != due)
+        assert not wrong.size, f"job {number}: {len(wrong)} wrong words, from {wrong[0]}"
+    works, counters = jobs.works, finished.counters
+    due_beats = {name: sum(beats(config, work)[name] for work in works) for name in moved}
+    assert moved == due_beats
+    assert {name: counters[f"{name}_beats"] for name in moved} == due_beats
+    lengths = [pass_cycles(config, work) for work in works]
+    steps = sum(len(each) * work.inputs for each, work in zip(lengths, works, strict=True))
+    assert counters["busy"] == steps
+    assert counters["stall_outliers"] == sum(int(each.sum()) for each in lengths) - steps
+    tiles = [-(-work.tokens // config.columns) for work in works]
+    assert counters["outliers"] == sum(
+        n * int(work.outlier.sum()) for n, work in zip(tiles, works, strict=True)
+    )
+    assert counters["jobs"] == len(works)
+    return finished
+
+
+def expect_cycles(config: ArrayConfig, work: Work, counters: Mapping[str, int]) -> int:
+    """Return the cycles of a job by itself, from its fetch to the response to its last result.
+
+    ``counters`` are those of the job, for steps and stalls: docs/accelerator.md, section 6.
+    """
+    rows = (work.rows - 1) % config.rows + 1
+    columns = (work.tokens - 1) % config.columns + 1
+    lanes = config.drain_lanes
+    drain = (columns - 1) * config.rows // lanes + -(-rows // lanes) - 1
+    begin, end = Fetch(config).latency(work.index_width), Finish(config).latency + 16
+    due = counters["busy"] + sum(counters[stall] for stall in STALLS)
+    return begin + due + Array(config).latency + end + drain

@@ -2,27 +2,21 @@
 """What the accelerator counts, against the formulas of docs/accelerator.md, section 6."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from gobo_rtl.array.array import Array
-from gobo_rtl.array.finish import Finish
 from gobo_rtl.array_config import ARRAYS
 from gobo_rtl.cli import emit
 from gobo_rtl.top.accelerator import Accelerator
-from gobo_rtl.top.fetch import Fetch
-from sim.golden.cycles import Work, beats, cycles, pass_cycles, stall_drain
-from sim.jobs import Run, lay_out
+from sim.golden.cycles import Work, cycles, stall_drain
 from sim.verilated.machine import Finished, Machine
-from tests.accelerating import Shape, activations, make_image
+from tests.accelerating import STALLS, Case, Shape, expect_cycles, make_jobs, run_jobs
 
 SEED = 20261123
 TINY = ARRAYS["tiny"]
 BUILD = Path(__file__).resolve().parents[2] / "build" / "verilated"
-STALLS = ("stall_weights", "stall_acts", "stall_outliers", "stall_drain")
 
 
 @pytest.fixture(scope="module")
@@ -36,54 +30,10 @@ def machine(verilog: str) -> Iterator[Machine]:
         yield built
 
 
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """A job: a layer's shape, and how it is run."""
-
-    shape: Shape
-    tokens: int
-    block_tiles: int = 1
-    resident: bool = False
-
-
-def run(machine: Machine, cases: list[Case]) -> tuple[Finished, list[Work], dict[str, int]]:
-    """Run jobs in a queue of a slot each, return what they left, what they were and the beats that
-    memory saw."""
-    rng = np.random.default_rng(SEED)
-    image, layers = make_image(TINY, [case.shape for case in cases], SEED)
-    runs = [
-        Run(n, activations(TINY, rng, case.tokens, case.shape.columns, "normal"),
-            block_tiles=case.block_tiles, resident=case.resident)
-        for n, case in enumerate(cases)
-    ]  # fmt: skip
-    before = machine.beats()
-    finished = machine.run(lay_out(TINY, image, runs), limit=100_000)
-    assert [end.error for end in finished.completions] == ["none"] * len(cases)
-    works = [
-        Work(outlier=layer.outlier, index_width=case.shape.index_width, tokens=case.tokens,
-             block_tiles=case.block_tiles, resident=case.resident,
-             has_bias=case.shape.bias != "none")
-        for layer, case in zip(layers, cases, strict=True)
-    ]  # fmt: skip
-    return finished, works, {name: n - before[name] for name, n in machine.beats().items()}
-
-
-def hold(finished: Finished, works: list[Work], moved: dict[str, int]) -> None:
-    """Compare the counters that never depend on memory."""
-    due = {name: sum(beats(TINY, work)[name] for work in works) for name in moved}
-    assert moved == due
-    counters = finished.counters
-    assert {name: counters[f"{name}_beats"] for name in due} == due
-    passes = [len(pass_cycles(TINY, work)) for work in works]
-    steps = [n * work.inputs for n, work in zip(passes, works, strict=True)]
-    lengths = [int(pass_cycles(TINY, work).sum()) for work in works]
-    assert counters["busy"] == sum(steps)
-    assert counters["stall_outliers"] == sum(lengths) - sum(steps)
-    tiles = [-(-work.tokens // TINY.columns) for work in works]
-    assert counters["outliers"] == sum(
-        n * int(work.outlier.sum()) for n, work in zip(tiles, works, strict=True)
-    )
-    assert counters["jobs"] == len(works)
+def run(machine: Machine, cases: list[Case]) -> tuple[Finished, list[Work]]:
+    """Run jobs, words and counters compared; return what they left, and what they were."""
+    jobs = make_jobs(TINY, cases, SEED)
+    return run_jobs(machine, jobs), jobs.works
 
 
 FED = {
@@ -118,8 +68,7 @@ def test_a_job_takes_the_cycles_of_the_page_and_moves_its_beats(
     machine: Machine, name: str
 ) -> None:
     machine.memory_manners()
-    finished, works, moved = run(machine, [FED[name]])
-    hold(finished, works, moved)
+    finished, works = run(machine, [FED[name]])
     (work,), counters = works, finished.counters
     assert counters["stall_drain"] == stall_drain(TINY, works)
     # Only the first step waits: for its token tile, or to know of the first outliers.
@@ -132,13 +81,7 @@ def test_a_job_takes_the_cycles_of_the_page_and_moves_its_beats(
         assert fill == 6 + work.inputs
     due = counters["busy"] + sum(counters[stall] for stall in STALLS)
     assert due == fill + cycles(TINY, works)
-    # From the fetch of the job to the response to its last result.
-    rows = (work.rows - 1) % TINY.rows + 1
-    columns = (work.tokens - 1) % TINY.columns + 1
-    lanes = TINY.drain_lanes
-    drain = (columns - 1) * TINY.rows // lanes + -(-rows // lanes) - 1
-    ends = Fetch(TINY).latency(work.index_width) + Array(TINY).latency + Finish(TINY).latency + 16
-    assert finished.completions[0].cycles == ends + due + drain
+    assert finished.completions[0].cycles == expect_cycles(TINY, work, counters)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +92,7 @@ def test_layers_back_to_back_move_the_same_under_any_memory(
 ) -> None:
     machine.memory_manners(pause=pause, latency=latency, shared=shared)
     names = ("edges", "many outliers", "resident", "4 bits")
-    hold(*run(machine, [FED[name] for name in names]))
+    run(machine, [FED[name] for name in names])
 
 
 def test_long_layers_follow_each_other_without_a_bubble(machine: Machine) -> None:
@@ -157,8 +100,7 @@ def test_long_layers_follow_each_other_without_a_bubble(machine: Machine) -> Non
     case = Case(shape=Shape(rows=40, columns=100), tokens=8, block_tiles=4)
     fills = []
     for count in (2, 1):
-        finished, works, moved = run(machine, [case] * count)
-        hold(finished, works, moved)
+        finished, works = run(machine, [case] * count)
         assert finished.counters["stall_drain"] == stall_drain(TINY, works) == 0
         fills.append(sum(finished.counters[name] for name in ("stall_weights", "stall_acts")))
     assert fills[0] == fills[1]
