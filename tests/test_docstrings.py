@@ -83,9 +83,15 @@ COMPONENTS = [
 
 
 def sections(component: wiring.Component) -> dict[str, str]:
-    """Return the sections of a component's docstring, in their order."""
-    parts = re.split(r"^(\w+)\n-+\n", inspect.getdoc(type(component)) or "", flags=re.MULTILINE)
-    return dict(zip(parts[1::2], parts[2::2], strict=True))
+    """Return the sections of a component's docstring, in their order; what it leaves out is as in
+    the component that it is derived from."""
+    found: dict[str, str] = {}
+    for kind in reversed(type(component).mro()):
+        if issubclass(kind, wiring.Component) and kind is not wiring.Component:
+            parts = re.split(r"^(\w+)\n-+\n", inspect.cleandoc(kind.__doc__ or ""),
+                             flags=re.MULTILINE)  # fmt: skip
+            found |= zip(parts[1::2], parts[2::2], strict=True)
+    return found
 
 
 def members(text: str) -> list[str]:
@@ -111,11 +117,14 @@ def test_members_are_the_ports(component: wiring.Component) -> None:
 
 
 def test_no_component_is_left_out() -> None:
-    found = {
-        node.name
-        for path in Path("gobo_rtl").rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.ClassDef)
-        and any(ast.unparse(base).endswith("Component") for base in node.bases)
-    }
-    assert found == {type(component).__name__ for component in COMPONENTS}
+    bases: dict[str, set[str]] = {}
+    for path in Path("gobo_rtl").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                names = {ast.unparse(base).rpartition(".")[2] for base in node.bases}
+                bases.setdefault(node.name, set()).update(names)
+    found = {"Component"}
+    while more := {name for name in bases if bases[name] & found} - found:
+        found |= more
+    abstract = set().union(*(bases[name] for name in found - {"Component"}))
+    assert found - abstract == {type(component).__name__ for component in COMPONENTS}

@@ -11,12 +11,19 @@ from ..array_layout import EXPONENT, StepLayout, SumsLayout
 from ..pe.align import Aligner
 from ..pe.arith import delayed
 from ..pe.bins import Bins
+from ..pe.column import Column
 from ..pe.combine import Combine
 from ..pe.outlier import OutlierDecode
 from ..pe.products import Products
 from ..pe.select import Select
 
 __all__ = ["Array"]
+
+# A column of each kind of PE, and what makes sums of what its rows hold, where that takes more.
+_PES: dict[str, tuple[type[Column], type[Combine] | None]] = {
+    "products": (Products, None),
+    "bins": (Bins, Combine),
+}
 
 
 class Array(wiring.Component):
@@ -60,7 +67,7 @@ class Array(wiring.Component):
 
     def __init__(self, config: ArrayConfig):
         self.config = config
-        self.column = Products if config.pe == "products" else Bins
+        self.column, self.combine = _PES[config.pe]
         super().__init__({
             "i": In(stream.Signature(StepLayout(config), always_ready=True)),
             "o": Out(stream.Signature(SumsLayout(config))),
@@ -75,7 +82,7 @@ class Array(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from the transfer of ``last`` to the first sums on ``o``."""
-        combine = Combine.latency_of(self.config) if self.column is Bins else 0
+        combine = self.combine.latency_of(self.config) if self.combine else 0
         return self.start + self.column.latency + combine
 
     @property
@@ -108,7 +115,7 @@ class Array(wiring.Component):
             m.d.comb += column.select.eq(rows)
             m.d.comb += [w.eq(o) for w, o in zip(column.outliers, outliers, strict=True)]
         codebook = Cat(list(step.codebook)[: config.shared])
-        if self.column is Products:
+        if self.column.codebook_delay is not None:
             codebook = delayed(m, codebook, start + self.column.codebook_delay, "codebook")
             for column in columns:
                 m.d.comb += column.codebook.as_value().eq(codebook)
@@ -148,8 +155,8 @@ class Array(wiring.Component):
             m.d.sync += [new.eq(old) for new, old in zip(scales, list(scales)[1:], strict=False)]
 
         out = self.o
-        if self.column is Bins:
-            m.submodules.combine = combine = Combine(config)
+        if self.combine:
+            m.submodules.combine = combine = self.combine(config)
             wiring.connect(m, combine.o, wiring.flipped(self.o))
             layer = Signal(combine.codebook.shape(), reset_less=True)
             with m.If(finish):
@@ -164,7 +171,7 @@ class Array(wiring.Component):
             out.payload.last.eq(final),
             shift.eq(held & out.ready),
         ]
-        sums = out.payload.rows if self.column is Bins else out.payload.sums
+        sums = out.payload.rows if self.combine else out.payload.sums
         m.d.comb += [total.eq(row) for total, row in zip(sums, columns[0].o, strict=True)]
         return m
 

@@ -66,7 +66,6 @@ def leading_zeros(m: Module, value: Value, name: str) -> Value:
     return count
 
 
-
 class Pipeline:
     """Stages of registers that move together; ``count`` of them so far."""
 

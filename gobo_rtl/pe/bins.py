@@ -1,16 +1,13 @@
 """A column of the array that adds first: an accumulator for every centroid in every row."""
 
-from amaranth.hdl import Array, Module, Mux, Signal, signed
-from amaranth.lib import data, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.hdl import Array, Module, Mux, Signal, Value, signed
+from amaranth.lib import data
 
 from ..array_config import ArrayConfig
 from ..decode.unpacker import one_hot
 from .arith import delayed
-from .holding import Holding
-from .outlier import OutlierProduct, OutlierWeightLayout
+from .column import Column
 from .products import add, outlier_products
-from .select import SelectLayout
 
 __all__ = ["BinRowLayout", "Bins"]
 
@@ -26,7 +23,7 @@ class BinRowLayout(data.StructLayout):
         })  # fmt: skip
 
 
-class Bins(wiring.Component):
+class Bins(Column):
     """Sums of a token: each row adds the activation to the bin that its index selects, and
     outliers' products to an accumulator beside them. :class:`Combine` makes sums of both.
 
@@ -34,65 +31,26 @@ class Bins(wiring.Component):
     -----
     The published idea, in integers: docs/accelerator.md section 2.
 
-    Parameters
-    ----------
-    config : ArrayConfig
-        Uses ``rows``, ``symmetric``, ``drain_lanes`` and the widths.
-
-    Members
-    -------
-    a : In, signed(``act_width``)
-        Aligned activation of a step.
-    outliers : In, ``outliers_per_step`` x OutlierWeightLayout
-        Outliers of the same step, with ``a``.
-    select : In, SelectLayout
-        What the rows take of the same step, ``select_delay`` cycles after ``a``.
-    shift : In, 1
-        Move the finished sums on by ``drain_lanes`` rows.
-    chain, o : In and Out, ``drain_lanes`` x ``sum_shape``
-        The next column's finished sums, and this one's.
-
-    Timing
-    ------
-    Moves in every cycle. After the ``last`` step of a sum the first rows are at ``o`` ``latency``
-    cycles after ``a``; those of the sum before must have left by then.
-
     Numerics
     --------
     Exact: ``bin_width`` holds ``max_inputs`` activations, ``acc_width`` every row whose sum of
     ``|weight|`` is below 2^``weight_sum_width``.
     """
 
-    select_delay = 2
+    codebook_delay = None
     latency = 5
-
-    def __init__(self, config: ArrayConfig):
-        self.config = config
-        assert self.select_delay == OutlierProduct.latency
-        lanes = data.ArrayLayout(self.sum_shape(config), config.drain_lanes)
-        super().__init__({
-            "a": In(signed(config.act_width)),
-            "outliers": In(data.ArrayLayout(OutlierWeightLayout(config), config.outliers_per_step)),
-            "select": In(SelectLayout(config)),
-            "shift": In(1),
-            "chain": In(lanes),
-            "o": Out(lanes),
-        })
 
     @staticmethod
     def sum_shape(config: ArrayConfig) -> BinRowLayout:
         """Return the shape of what a row's sum is when it leaves."""
         return BinRowLayout(config)
 
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        config = self.config
-        m.submodules.holding = holding = Holding(
-            self.sum_shape(config), config.rows, config.drain_lanes
-        )
-        outliers = outlier_products(m, config, self.a, self.outliers)
+    def sums(self, m: Module) -> list[Value]:
+        """Return what the rows hold; ``m`` gets what makes it."""
+        config, outliers = self.config, outlier_products(self, m)
         a = delayed(m, self.a, self.select_delay + 1, "a")
         select = delayed(m, self.select, 1, "select")
+        rows = []
         for number, (chosen, row) in enumerate(zip(self.select.rows, select.rows, strict=True)):
             sums = Signal(BinRowLayout(config), name=f"sums{number}", reset_less=True)
             product = Signal(signed(config.acc_width), name=f"outlier{number}", reset_less=True)
@@ -115,11 +73,5 @@ class Bins(wiring.Component):
                 here = row.take & (row.index == n)
                 with m.If(here | select.first):
                     m.d.sync += total.eq(Mux(here, after, 0))
-            m.d.comb += holding.sums[number].eq(sums)
-        m.d.comb += [
-            holding.load.eq(delayed(m, self.select.last, 2, "last")),
-            holding.shift.eq(self.shift),
-            holding.chain.eq(self.chain),
-            self.o.eq(holding.o),
-        ]
-        return m
+            rows.append(sums)
+        return rows

@@ -1,15 +1,12 @@
 """A column of the array that multiplies first: products shared by its rows."""
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed
-from amaranth.lib import data, wiring
-from amaranth.lib.wiring import In, Out
 
 from ..array_config import ArrayConfig
 from ..decode.unpacker import one_hot
 from .arith import delayed
-from .holding import Holding
-from .outlier import OutlierProduct, OutlierWeightLayout
-from .select import SelectLayout
+from .column import Column
+from .outlier import OutlierProduct
 
 __all__ = ["Products", "add", "outlier_products"]
 
@@ -20,17 +17,19 @@ def add(left: Value, right: Value, carry: Value) -> Value:
     return wide[1 : 1 + len(left)].as_signed()
 
 
-def outlier_products(m: Module, config: ArrayConfig, a: Value, outliers: data.View) -> list[Value]:
-    """Return the products of a column's activation and a step's outliers; ``m`` gets the units."""
+def outlier_products(column: Column, m: Module) -> list[Value]:
+    """Return the products of a column's activation and a step's outliers, with ``select``; ``m``
+    gets the units."""
+    assert column.select_delay == OutlierProduct.latency
     products = []
-    for n, weight in enumerate(outliers):
-        m.submodules[f"outlier{n}"] = unit = OutlierProduct(config)
-        m.d.comb += [unit.a.eq(a), unit.w.eq(weight)]
+    for n, weight in enumerate(column.outliers):
+        m.submodules[f"outlier{n}"] = unit = OutlierProduct(column.config)
+        m.d.comb += [unit.a.eq(column.a), unit.w.eq(weight)]
         products.append(unit.o)
     return products
 
 
-class Products(wiring.Component):
+class Products(Column):
     """Sums of a token: the activation's product with every centroid is made once, and each row
     adds the one that its index selects to its only accumulator.
 
@@ -38,66 +37,22 @@ class Products(wiring.Component):
     -----
     Our own choice, the dual of the published PE: docs/accelerator.md section 2.
 
-    Parameters
-    ----------
-    config : ArrayConfig
-        Uses ``rows``, ``symmetric``, ``drain_lanes`` and the widths.
-
-    Members
-    -------
-    a : In, signed(``act_width``)
-        Aligned activation of a step.
-    outliers : In, ``outliers_per_step`` x OutlierWeightLayout
-        Outliers of the same step, with ``a``.
-    codebook : In, ``shared`` x signed(``grid_width``)
-        Shared centroids of the same step, ``codebook_delay`` cycles after ``a``.
-    select : In, SelectLayout
-        What the rows take of the same step, ``select_delay`` cycles after ``a``.
-    shift : In, 1
-        Move the finished sums on by ``drain_lanes`` rows.
-    chain, o : In and Out, ``drain_lanes`` x ``sum_shape``
-        The next column's finished sums, and this one's.
-
-    Timing
-    ------
-    Moves in every cycle. After the ``last`` step of a sum the first rows are at ``o`` ``latency``
-    cycles after ``a``; those of the sum before must have left by then.
-
     Numerics
     --------
     Exact when every row's sum of ``|weight|`` is below 2^``weight_sum_width``.
     """
 
     codebook_delay = 1
-    select_delay = 2
     latency = 5
-
-    def __init__(self, config: ArrayConfig):
-        self.config = config
-        assert self.select_delay == OutlierProduct.latency
-        lanes = data.ArrayLayout(self.sum_shape(config), config.drain_lanes)
-        super().__init__({
-            "a": In(signed(config.act_width)),
-            "outliers": In(data.ArrayLayout(OutlierWeightLayout(config), config.outliers_per_step)),
-            "codebook": In(data.ArrayLayout(signed(config.grid_width), config.shared)),
-            "select": In(SelectLayout(config)),
-            "shift": In(1),
-            "chain": In(lanes),
-            "o": Out(lanes),
-        })
 
     @staticmethod
     def sum_shape(config: ArrayConfig) -> signed:
         """Return the shape of what a row's sum is when it leaves: the sum."""
         return signed(config.acc_width)
 
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        config = self.config
-        m.submodules.holding = holding = Holding(
-            self.sum_shape(config), config.rows, config.drain_lanes
-        )
-        outliers = outlier_products(m, config, self.a, self.outliers)
+    def sums(self, m: Module) -> list[Value]:
+        """Return the rows' sums; ``m`` gets what makes them."""
+        config, outliers = self.config, outlier_products(self, m)
         a = delayed(m, self.a, self.codebook_delay, "a")
         width = config.act_width + config.grid_width - 1
         products = [Signal(signed(width), name=f"product{n}", reset_less=True)
@@ -107,6 +62,7 @@ class Products(wiring.Component):
 
         # A row's term, then its sum. The complement of a term with a carry is its negative.
         first = delayed(m, self.select.first, 1, "first")
+        totals = []
         for number, row in enumerate(self.select.rows):
             term = Signal(signed(config.acc_width), name=f"term{number}", reset_less=True)
             carry = Signal(name=f"carry{number}", reset_less=True)
@@ -124,11 +80,5 @@ class Products(wiring.Component):
                 ]
             else:
                 m.d.sync += [term.eq(product | outlier), total.eq(before + term)]
-            m.d.comb += holding.sums[number].eq(total)
-        m.d.comb += [
-            holding.load.eq(delayed(m, self.select.last, 2, "last")),
-            holding.shift.eq(self.shift),
-            holding.chain.eq(self.chain),
-            self.o.eq(holding.o),
-        ]
-        return m
+            totals.append(total)
+        return totals

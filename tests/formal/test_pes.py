@@ -41,7 +41,7 @@ FAULTS = {
         "bin", "gobo_rtl/pe/bins.py", "(row.index == n)", "(row.index == n ^ 1)",
     )),
     "the last term is not in the bins": (FREE, Fault(
-        "last", "gobo_rtl/pe/bins.py", 'self.select.last, 2, "last"', 'self.select.last, 1, "last"',
+        "last", "gobo_rtl/pe/column.py", "self.select.last, since,", "self.select.last, since - 1,",
     )),
     "what a bin held before is added": (FREE, Fault(
         "first", "gobo_rtl/pe/bins.py", "with m.If(here | select.first):", "with m.If(here):",
