@@ -10,7 +10,9 @@ SETUP := @"$(PYTHON)" tools/bootstrap.py
 RUN := .venv/bin/python -m
 
 SIM ?= both#                  simulators of `make sim`: icarus, verilator or both
-LIBERTY ?=#                   cell library of `make synth`: a .lib or .lib.gz
+LIBERTY ?=#                   cell library of `make synth`: .lib or .lib.gz files
+PDK ?=#                       or one by name: sg13g2, sky130, asap7, osu180
+PDK_DIR ?=#                   and where its process kit is
 
 .PHONY: help demo test test-torch verilog sim model-sim cycles synth lint bench proof exhaustive sabotage clean
 .PHONY: .venv .venv-torch .venv-bench
@@ -47,9 +49,10 @@ model-sim: .venv  ## all FC layers of a trained model through the simulated acce
 cycles: .venv  ## cycles of one encoder of BERT-Base on the simulated accelerator
 	@$(RUN) sim.verilated cycles
 
-synth: .venv  ## area and critical path of the decode units; LIBERTY=file takes a library
+synth: .venv  ## area and critical path of the decode units; LIBERTY=file or PDK=name
 	@$(RUN) gobo_rtl verilog --all --unit decode -o build/verilog
-	@$(RUN) synth run $(if $(LIBERTY),--liberty "$(LIBERTY)")
+	@$(RUN) synth run $(if $(LIBERTY),--liberty $(LIBERTY)) $(if $(PDK),--pdk $(PDK)) \
+	    $(if $(PDK_DIR),--pdk-dir "$(PDK_DIR)")
 
 lint: verilog  ## ruff, mypy, and Verilator's lint of the emitted Verilog
 	@$(RUN) ruff check .

@@ -8,13 +8,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from synth import SynthError, limits, report, sky130
+from synth import SynthError, limits, pdk, report, sky130
 from synth.library import load
 
 EXAMPLE = """\
 examples:
   python -m synth run
   python -m synth run --liberty sg13g2_stdcell_typ_1p20V_25C.lib.gz --config default
+  python -m synth run --pdk asap7 --pdk-dir ~/pdk --config default
   python -m synth area --config default
 """
 
@@ -30,9 +31,18 @@ def _parser() -> argparse.ArgumentParser:
         ("run", "area, cells, critical path and limits: a table, JSON and CSV"),
     ):
         command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        library = command.add_mutually_exclusive_group()
+        library.add_argument(
+            "--liberty", type=Path, nargs="+", metavar="FILE",
+            help="cell library, .lib or .lib.gz, several if it is in parts (default: open "
+            "SkyWater 130 nm areas)",
+        )  # fmt: skip
+        library.add_argument(
+            "--pdk", choices=list(pdk.KITS), help="an open process kit's library for typical use"
+        )
         command.add_argument(
-            "--liberty", type=Path, metavar="FILE",
-            help="cell library, .lib or .lib.gz (default: open SkyWater 130 nm areas)",
+            "--pdk-dir", type=Path, metavar="DIR",
+            help="where its files are, at any depth (default: where Debian puts osu180)",
         )  # fmt: skip
         command.add_argument(
             "--config", action="append", default=[], metavar="NAME",
@@ -73,11 +83,16 @@ def _run(options: argparse.Namespace) -> int:
         raise SynthError(f"--clock must be in 0.01..1000 ns, not {options.clock:g}")
     designs = report.find_designs(options.verilog, options.config)
     errors = Console(stderr=True)
-    source = options.liberty
-    if source is None:
-        errors.print("synth: no --liberty given: open SkyWater 130 nm areas, without timing")
-        source = sky130.area_library(options.output)
-    library = load(source, options.output)
+    if options.pdk:
+        first, *more = pdk.find(options.pdk, options.pdk_dir)
+    elif options.pdk_dir:
+        raise SynthError("--pdk-dir is for --pdk, which is not given")
+    elif options.liberty:
+        first, *more = options.liberty
+    else:
+        errors.print("synth: no library given: open SkyWater 130 nm areas, without timing")
+        first, more = sky130.area_library(options.output), []
+    library = load(first, options.output, *more)
     bar = Progress(
         TextColumn("synth {task.description}"), BarColumn(), MofNCompleteColumn(),
         TimeElapsedColumn(), console=errors, transient=True, disable=not errors.is_terminal,

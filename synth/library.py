@@ -4,9 +4,11 @@ import gzip
 import hashlib
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import takewhile
 from pathlib import Path
 
 from synth import SynthError
@@ -24,7 +26,8 @@ DRIVING_CELLS = {
 # Cells for delays, clock trees, power domains and probes, that no mapper should take; and
 # flip-flops with an enable, because ABC does not see (and so does not buffer) what drives them.
 UNUSED_CELLS = (
-    "*dly*", "*delay*", "*lpflow*", "*probe*", "*sighold*", "*__clk*", "*__macro_*", "*__edf*",
+    "*dly*", "*delay*", "*lpflow*", "*probe*", "*sighold*", "*__clk*", "CLKBUF*", "*__macro_*",
+    "*__edf*",
 )  # fmt: skip
 LOADS = 4  # inputs that an output drives: four of the inverter, as in the usual FO4 delay
 
@@ -33,6 +36,8 @@ _NAME = re.compile(r"^\s*library\s*\(\s*\"?([^\s\")]+)\"?\s*\)\s*\{", re.MULTILI
 _AREA = re.compile(r"^\s*area\s*:\s*\"?([\d.eE+-]+)", re.MULTILINE)
 _UNIT = re.compile(r"capacitive_load_unit\s*\(\s*\"?([\d.]+)\"?\s*,\s*\"?([fpn])f\"?\s*\)", re.I)
 _PIN = re.compile(r"^[ \t]*pin[ \t]*\([ \t]*\"?(\w+)\"?[ \t]*\)", re.MULTILINE)
+_UNITS = re.compile(r"^\s*(\w+_unit\b.*)", re.MULTILINE)
+_TABLE = re.compile(r"^[ \t]*\w+_template\s*\(([^)]*)\)\s*\{[^}]*\}", re.MULTILINE)
 _FEMTOFARADS = {"f": 1.0, "p": 1e3, "n": 1e6}
 
 
@@ -74,28 +79,34 @@ class Library:
         return self.driving_cell is not None
 
 
-def load(source: Path, folder: Path) -> Library:
-    """Read the Liberty file ``source`` (may be compressed); put it uncompressed into ``folder``."""
-    try:
-        raw = source.read_bytes()
-        text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("latin-1")
-    except (OSError, EOFError, zlib.error) as error:
-        why = getattr(error, "strerror", None) or error
-        raise SynthError(f"cannot read the cell library {source}: {why}") from error
-    name = _NAME.search(text)
+def load(source: Path, folder: Path, *more: Path) -> Library:
+    """Read the Liberty file ``source``, and the cells of ``more`` files of the same library; put it
+    uncompressed into ``folder``. Files may be compressed."""
+    parts = [_part(path) for path in (source, *more)]
+    tables: dict[str, str] = {}
+    for path, part in zip((source, *more), parts, strict=True):
+        both = tables.keys() & part.tables.keys()
+        if part.units != parts[0].units or any(tables[n] != part.tables[n] for n in both):
+            raise SynthError(f"{path} has other units or tables than {source}: no part of it")
+        tables |= part.tables
+    words = zip(*(part.name.split("_") for part in parts), strict=False)
+    name = "_".join(word[0] for word in takewhile(lambda word: len(set(word)) == 1, words))
+    names = [cell for part in parts for cell in _CELL.findall(part.cells)]
+    if twice := [cell for cell, count in Counter(names).items() if count > 1]:
+        raise SynthError(f"{source} and the files with it have two cells {twice[0]}")
+    added = "".join(tables[n] + "\n" for n in tables if n not in parts[0].tables)
+    text = f"{parts[0].head}{added}{''.join(part.cells for part in parts)}}}\n"
     cells = _cells(text)
-    if name is None or not cells:
-        raise SynthError(f"{source} is not a Liberty cell library: it has no library with cells")
-    path = folder / f"{name[1]}.lib"
+    path = folder / f"{name or parts[0].name}.lib"
     write(path, text)
     unused = tuple(
         cell.name for cell in cells if any(fnmatchcase(cell.name, glob) for glob in UNUSED_CELLS)
     )
-    driving_cell, load = _environment(name[1], [c for c in cells if c.name not in unused])
+    driving_cell, load = _environment(path.stem, [c for c in cells if c.name not in unused])
     return Library(
-        name=name[1],
+        name=path.stem,
         path=path,
-        sha256=hashlib.sha256(raw).hexdigest(),
+        sha256=hashlib.sha256(b"".join(part.raw for part in parts)).hexdigest(),
         driving_cell=driving_cell,
         load=load,
         unused=unused,
@@ -104,6 +115,34 @@ def load(source: Path, folder: Path) -> Library:
             ((c.area, f"{c.name} {c.clock_gate}") for c in cells if c.clock_gate), default=(0, None)
         )[1],
     )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A Liberty file: its ``cells`` and the ``head`` before them, which has ``units``, and the axes
+    of ``tables`` by name."""
+
+    raw: bytes
+    name: str
+    head: str
+    cells: str
+    units: list[str]
+    tables: dict[str, str]
+
+
+def _part(source: Path) -> _Part:
+    try:
+        raw = source.read_bytes()
+        text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("latin-1")
+    except (OSError, EOFError, zlib.error) as error:
+        why = getattr(error, "strerror", None) or error
+        raise SynthError(f"cannot read the cell library {source}: {why}") from error
+    name, first, end = _NAME.search(text), _CELL.search(text), text.rfind("}")
+    if name is None or first is None or end < first.end():
+        raise SynthError(f"{source} is not a Liberty cell library: it has no library with cells")
+    head = text[: first.start()]
+    tables = {match[1]: match[0] for match in _TABLE.finditer(head)}
+    return _Part(raw, name[1], head, text[first.start() : end], _UNITS.findall(head), tables)
 
 
 def _cells(text: str) -> list[Cell]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from synth import SynthError, flow, limits, reference, report, sta
+from synth import SynthError, flow, limits, pdk, reference, report, sta
 from synth.__main__ import main
 from synth.library import load
 
@@ -261,3 +261,68 @@ def test_delay_cells_are_kept_from_the_mapper(tmp_path: Path) -> None:
     library = load(path, tmp_path)
     assert library.unused == ("dlygate_1",)
     assert library.driving_cell == "inv"
+
+
+def in_two(folder: Path) -> tuple[Path, Path]:
+    """Write the invented library as two files, the flip-flop and its tables in the second."""
+    text = TOY.read_text()
+    head, gates = text.split("  cell (buf)")
+    gates, flip_flop = gates.split("  cell (dff)")
+    table = '  lu_table_template (delay) {\n    index_1 ("1, 2");\n  }\n'
+    paths = folder / "toy_gates.lib", folder / "toy_registers.lib"
+    paths[0].write_text(head.replace("(toy)", "(toy_gates)") + "  cell (buf)" + gates + "}\n")
+    head = head.replace("(toy)", "(toy_registers)") + table
+    paths[1].write_text(head + "  cell (dff)" + flip_flop)
+    return paths
+
+
+def test_a_library_in_parts_is_the_library(tmp_path: Path) -> None:
+    gates, registers = in_two(tmp_path)
+    library = load(gates, tmp_path / "work", registers)
+    assert (library.name, library.driving_cell, library.load) == ("toy", "buf", 8.0)
+    assert "lu_table_template (delay)" in library.path.read_text()
+    (tmp_path / "nand.v").write_text(NAND)
+    mapped = flow.synthesise(tmp_path / "nand.v", "decode_nand", library, 2.5, tmp_path / "nand")
+    assert (mapped.area, mapped.sequential_area, mapped.flip_flops) == (64.0, 60.0, 3)
+
+
+def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
+    gates, registers = in_two(tmp_path)
+    with pytest.raises(SynthError, match=r"have two cells dff"):
+        load(TOY, tmp_path / "work", registers)
+    text = registers.read_text()
+    for old, new in (('"1ns"', '"1ps"'), ("(1,pf)", "(1,ff)")):
+        registers.write_text(text.replace(old, new))
+        with pytest.raises(SynthError, match=r"toy_registers.lib has other units or tables"):
+            load(gates, tmp_path / "work", registers)
+    table = '  lu_table_template (delay) {\n    index_1 ("1, 3");\n  }\n'
+    gates.write_text(gates.read_text().replace("  cell (buf)", f"{table}  cell (buf)"))
+    registers.write_text(text)
+    with pytest.raises(SynthError, match=r"toy_registers.lib has other units or tables"):
+        load(gates, tmp_path / "work", registers)
+
+
+def test_a_process_kit_is_found_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gates, registers = in_two(tmp_path)
+    kit = pdk.Kit(("toy_gates", "toy_reg*"), tmp_path / "package", "toy-package")
+    monkeypatch.setitem(pdk.KITS, "sg13g2", kit)
+    deep = tmp_path / "kit" / "libs" / "lib"
+    deep.mkdir(parents=True)
+    (deep / "toy_gates.lib.gz").write_bytes(gzip.compress(gates.read_bytes()))
+    arguments = ["--verilog", str(emitted(tmp_path / "v")), "-o", str(tmp_path / "out")]
+    named = ["area", "--pdk", "sg13g2", *arguments]
+    assert main(named) == 2
+    told = f"sg13g2: no toy_gates.lib or .lib.gz in {tmp_path / 'package'}; sudo apt-get install "
+    assert f"{told}toy-package" in capsys.readouterr().err
+    assert main([*named, "--pdk-dir", str(tmp_path / "kit")]) == 2
+    assert "no toy_reg*.lib or .lib.gz in" in capsys.readouterr().err
+    registers.rename(deep / registers.name)
+    assert main([*named, "--pdk-dir", str(tmp_path / "kit")]) == 0
+    assert "64.0 um2 in toy" in capsys.readouterr().out
+    monkeypatch.setitem(pdk.KITS, "sg13g2", pdk.Kit(("toy_gates",)))
+    assert main(named) == 2
+    assert "sg13g2 needs --pdk-dir" in capsys.readouterr().err
+    assert main(["area", "--pdk-dir", "kit", *arguments]) == 2
+    assert "--pdk-dir is for --pdk" in capsys.readouterr().err
