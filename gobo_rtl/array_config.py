@@ -13,8 +13,15 @@ from .formats import ACT_FORMATS, RESULT_FORMATS, VALUE_FORMATS, ActFormat, Valu
 
 __all__ = ["ARRAYS", "MAX_OUTPUTS", "PES", "ArrayConfig", "named_array"]
 
-PES: tuple[str, ...] = ("products", "bins")
+PES: tuple[str, ...] = ("products", "bins", "mac")
 """Processing elements: what a PE keeps of a sum."""
+
+# The PEs that compute in floating point, as references, and what they take no other of.
+_FLOATING_PES = ("mac",)
+_FLOATING = {
+    "act_format": "fp16", "align": "token", "act_width": 16, "value_format": "fp16",
+    "result_format": "fp32",
+}  # fmt: skip
 
 MAX_OUTPUTS = (1 << 20) - 4
 """Most rows of a matrix: rows are counted in 20 bits, strips, of at least 4 rows, in 18."""
@@ -44,7 +51,9 @@ class ArrayConfig:
     columns : int
         Tokens computed at once, 1..128.
     pe : str
-        ``products`` or ``bins``.
+        ``products`` or ``bins``; or, to measure these against, ``mac``: it computes in floating
+        point, and takes ``act_format``, ``value_format``, ``align``, ``act_width`` and
+        ``result_format`` as they are by default only.
     symmetric : bool
         Takes sign-symmetric codebooks only, with half the products or bins.
     act_format : str
@@ -109,6 +118,12 @@ class ArrayConfig:
         _choice("align", self.align, ("token", "absolute"))
         _choice("result_format", self.result_format, RESULT_FORMATS)
         _choice("value_format", self.value_format, ("fp16", "bf16"))
+        for name, only in _FLOATING.items() if self.floating else ():
+            if getattr(self, name) != only:
+                raise ValueError(
+                    f"pe {self.pe!r} computes in floating point and takes {name} {only!r}, "
+                    f"not {getattr(self, name)!r}"
+                )
         if self.align == "absolute":
             if self.act_format != "fp16" or self.act_width != 41:
                 raise ValueError(
@@ -160,6 +175,11 @@ class ArrayConfig:
         return self.max_inputs.bit_length() - 1
 
     # -- numbers ----------------------------------------------------------------------------
+
+    @property
+    def floating(self) -> bool:
+        """Whether the PEs compute in FP16 and FP32; the others do in integers, exactly."""
+        return self.pe in _FLOATING_PES
 
     @property
     def act(self) -> ActFormat:

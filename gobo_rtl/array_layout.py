@@ -1,6 +1,6 @@
 """Payload layouts of the streams in the accelerator, docs/accelerator.md."""
 
-from amaranth.hdl import signed
+from amaranth.hdl import Shape, signed, unsigned
 from amaranth.lib import data
 
 from .array_config import ArrayConfig
@@ -10,11 +10,17 @@ __all__ = [
     "ActBeatLayout", "ActPassLayout", "ActStepLayout", "CommandLayout", "CompletionLayout",
     "IndexWordLayout", "LayerLayout", "OutlierEntryLayout", "OutlierWordLayout", "PassLayout",
     "ReplayLayout", "ResultBeatLayout", "ResultPassLayout", "ScaleLayout", "StepLayout",
-    "SumsLayout", "WeightStepLayout",
+    "SumsLayout", "WeightStepLayout", "centroid_shape",
 ]  # fmt: skip
 
 CYCLES = COMPLETION.field("cycles").width
 EXPONENT = 12  # bits of any power of two that an address, a unit or a sum has, sign included
+
+
+def centroid_shape(config: ArrayConfig) -> Shape:
+    """Return the shape of a centroid: an integer in the layer's unit, or for PEs that compute in
+    floating point the bits of its value."""
+    return unsigned(config.value.width) if config.floating else signed(config.grid_width)
 
 
 class LayerLayout(data.StructLayout):
@@ -32,7 +38,7 @@ class LayerLayout(data.StructLayout):
             "rows": 20, "inputs": config.step_bits + 1, "tokens": 16,
             "strips": 18, "tiles": 16, "block": 16,
             "index_width": 3, "unit": signed(EXPONENT), "act_exponent": signed(EXPONENT),
-            "codebook": data.ArrayLayout(signed(config.grid_width), config.bins),
+            "codebook": data.ArrayLayout(centroid_shape(config), config.bins),
             "index_address": address, "index_beats": 32,
             "outlier_address": address, "outlier_beats": 32,
             "bias_address": address, "has_bias": 1,
@@ -176,19 +182,22 @@ class StepLayout(data.StructLayout):
             "planes": weight["planes"].shape, "plain": 1, "entries": weight["entries"].shape,
             "values": act["values"].shape, "scales": act["scales"].shape,
             "first": 1, "last": 1, "index_width": 3,
-            "codebook": data.ArrayLayout(signed(config.grid_width), config.bins),
+            "codebook": data.ArrayLayout(centroid_shape(config), config.bins),
             "unit": signed(EXPONENT), "act_exponent": signed(EXPONENT),
         })  # fmt: skip
 
 
 class SumsLayout(data.StructLayout):
-    """``drain_lanes`` sums of neighbouring rows of one column, with the exponent of their unit;
-    ``last`` ends the pass."""
+    """``drain_lanes`` sums of neighbouring rows of one column; ``last`` ends the pass. They are
+    integers, with the exponent of their unit and whether they mean nothing (``special``); or, of
+    PEs that compute in floating point, the bits of FP32."""
 
     def __init__(self, config: ArrayConfig):
+        integer = {"exponent": signed(EXPONENT), "special": 1}
+        shape = unsigned(config.result.width) if config.floating else signed(config.acc_width)
         super().__init__({
-            "sums": data.ArrayLayout(signed(config.acc_width), config.drain_lanes),
-            "exponent": signed(EXPONENT), "special": 1, "last": 1,
+            "sums": data.ArrayLayout(shape, config.drain_lanes),
+            **({} if config.floating else integer), "last": 1,
         })  # fmt: skip
 
 

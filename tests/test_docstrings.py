@@ -22,7 +22,7 @@ from gobo_rtl.array.schedule import Schedule as PassSchedule
 from gobo_rtl.array.steps import Steps
 from gobo_rtl.array.strip_buffer import Ring, StripBuffer
 from gobo_rtl.array.weight_loader import WeightLoader
-from gobo_rtl.array_config import ARRAYS
+from gobo_rtl.array_config import ARRAYS, ArrayConfig
 from gobo_rtl.array_layout import IndexWordLayout
 from gobo_rtl.bus.axi import Bursts
 from gobo_rtl.bus.axi_lite import AxiLiteSlave, Registers
@@ -40,6 +40,7 @@ from gobo_rtl.decode.outlier_reader import OutlierReader
 from gobo_rtl.decode.schedule import Schedule
 from gobo_rtl.decode.unpacker import Unpacker
 from gobo_rtl.formats import JOB, VALUE_FORMATS
+from gobo_rtl.pe.add_bias import AddBias
 from gobo_rtl.pe.align import Aligner
 from gobo_rtl.pe.bins import Bins
 from gobo_rtl.pe.bins_fp16 import BinsFp16PE
@@ -47,7 +48,7 @@ from gobo_rtl.pe.combine import Combine
 from gobo_rtl.pe.float_adder import FloatAdder
 from gobo_rtl.pe.float_multiplier import FloatMultiplier
 from gobo_rtl.pe.holding import Holding
-from gobo_rtl.pe.mac import MacPE
+from gobo_rtl.pe.mac import Mac, MacPE
 from gobo_rtl.pe.outlier import OutlierDecode, OutlierProduct
 from gobo_rtl.pe.products import Products
 from gobo_rtl.pe.round import Round
@@ -70,6 +71,7 @@ COMPONENTS = [
     Holding(8, 4, 2),
     *(kind(ARRAYS["tiny"]) for kind in (Aligner, OutlierDecode, OutlierProduct, Select)),
     *(kind(ARRAYS["tiny"]) for kind in (Products, Bins, Combine, Array, Finish, Round)),
+    *(kind(ArrayConfig(pe="mac")) for kind in (Mac, AddBias)),
     *(Replay(8), Ring(IndexWordLayout(ARRAYS["tiny"]), 8)),
     *(kind(ARRAYS["tiny"]) for kind in (PassSchedule, Steps, StripBuffer, ActBuffer)),
     *(kind(ARRAYS["tiny"]) for kind in (ActLoader, WeightLoader, BiasLoader)),

@@ -2,8 +2,8 @@
 
 from itertools import pairwise
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..array_config import ArrayConfig
@@ -13,6 +13,7 @@ from ..pe.arith import delayed
 from ..pe.bins import Bins
 from ..pe.column import Column
 from ..pe.combine import Combine
+from ..pe.mac import Mac
 from ..pe.outlier import OutlierDecode
 from ..pe.products import Products
 from ..pe.select import Select
@@ -23,6 +24,7 @@ __all__ = ["Array"]
 _PES: dict[str, tuple[type[Column], type[Combine] | None]] = {
     "products": (Products, None),
     "bins": (Bins, Combine),
+    "mac": (Mac, None),
 }
 
 
@@ -62,7 +64,8 @@ class Array(wiring.Component):
 
     Numerics
     --------
-    Exact when every row's sum of ``|weight|`` is below 2^``weight_sum_width``.
+    Exact when every row's sum of ``|weight|`` is below 2^``weight_sum_width``; PEs that compute in
+    floating point take activations as they are, and round as their columns say.
     """
 
     def __init__(self, config: ArrayConfig):
@@ -77,6 +80,8 @@ class Array(wiring.Component):
     @property
     def start(self) -> int:
         """Cycles from ``i`` to the columns' ``a``."""
+        if self.config.floating:
+            return 0
         return max(Aligner.latency_of(self.config), OutlierDecode.latency)
 
     @property
@@ -98,18 +103,11 @@ class Array(wiring.Component):
         # Everything of a step, in the same cycle at the columns.
         m.submodules.select = select = Select(config)
         wiring.connect(m, wiring.flipped(self.i), select.i)
-        outliers = []
-        for n, entry in enumerate(step.entries):
-            m.submodules[f"decode{n}"] = decode = OutlierDecode(config)
-            m.d.comb += [decode.i.eq(entry.value), decode.unit.eq(step.unit)]
-            outliers.append(delayed(m, decode.o, start - decode.latency, f"outlier{n}"))
-        columns = []
-        for n, (value, scale) in enumerate(zip(step.values, step.scales, strict=True)):
-            m.submodules[f"align{n}"] = align = Aligner(config)
-            m.submodules[f"column{n}"] = column = self.column(config)
-            m.d.comb += [align.i.eq(value), align.scale.eq(scale)]
-            m.d.comb += column.a.eq(delayed(m, align.o, start - align.latency, f"a{n}"))
-            columns.append(column)
+        columns = [self.column(config) for _ in range(config.columns)]
+        acts, outliers = self._operands(m)
+        for n, (column, act) in enumerate(zip(columns, acts, strict=True)):
+            m.submodules[f"column{n}"] = column
+            m.d.comb += column.a.eq(act)
         rows = delayed(m, select.o, start + self.column.select_delay - select.latency, "rows")
         for column in columns:
             m.d.comb += column.select.eq(rows)
@@ -139,20 +137,10 @@ class Array(wiring.Component):
         m.d.comb += final.eq(column_ends & (column_left == 0))
         with m.If(shift):
             m.d.sync += group.eq(Mux(column_ends, 0, group + 1))
-
-        # What the layer is and the tokens' units: read with the last step, when the pass before
-        # has left.
-        base = Signal(signed(EXPONENT), reset_less=True)
-        scales = Signal(step.scales.shape(), reset_less=True)
         with m.If(finish):
-            m.d.sync += [
-                scales.eq(step.scales),
-                column_left.eq(config.columns - 1),
-                base.eq(step.unit + (step.act_exponent if config.act.integer else _unit(config))),
-            ]
+            m.d.sync += column_left.eq(config.columns - 1)
         with m.Elif(shift & column_ends):
             m.d.sync += column_left.eq(column_left - 1)
-            m.d.sync += [new.eq(old) for new, old in zip(scales, list(scales)[1:], strict=False)]
 
         out = self.o
         if self.combine:
@@ -163,17 +151,56 @@ class Array(wiring.Component):
                 m.d.sync += layer.as_value().eq(codebook)
             m.d.comb += combine.codebook.eq(layer)
             out = combine.i
-        scaled = not config.act.integer and config.align == "token"
         m.d.comb += [
             out.valid.eq(held),
-            out.payload.exponent.eq(base + (scales[0].exponent if scaled else 0)),
-            out.payload.special.eq(scales[0].special),
             out.payload.last.eq(final),
             shift.eq(held & out.ready),
         ]
+        if not config.floating:
+            m.d.comb += self._units(m, out.payload, finish, shift & column_ends)
         sums = out.payload.rows if self.combine else out.payload.sums
         m.d.comb += [total.eq(row) for total, row in zip(sums, columns[0].o, strict=True)]
         return m
+
+    def _operands(self, m: Module) -> tuple[list[Value], list[Value | data.View]]:
+        """Return the columns' activations and the step's outliers, ``start`` cycles after ``i``;
+        ``m`` gets what makes them."""
+        config, step = self.config, self.i.payload
+        if config.floating:
+            return list(step.values), [entry.value for entry in step.entries]
+        acts, outliers = [], []
+        for n, entry in enumerate(step.entries):
+            m.submodules[f"decode{n}"] = decode = OutlierDecode(config)
+            m.d.comb += [decode.i.eq(entry.value), decode.unit.eq(step.unit)]
+            outliers.append(delayed(m, decode.o, self.start - decode.latency, f"outlier{n}"))
+        for n, (value, scale) in enumerate(zip(step.values, step.scales, strict=True)):
+            m.submodules[f"align{n}"] = align = Aligner(config)
+            m.d.comb += [align.i.eq(value), align.scale.eq(scale)]
+            acts.append(delayed(m, align.o, self.start - align.latency, f"a{n}"))
+        return acts, outliers
+
+    def _units(self, m: Module, out: data.View, finish: Value, next_column: Value) -> list[Value]:
+        """Return the statements that give ``out`` the unit of its sums, and whether it means
+        anything.
+
+        What the layer is and the tokens' units are read with the last step, when the pass before
+        has left.
+        """
+        config, step = self.config, self.i.payload
+        base = Signal(signed(EXPONENT), reset_less=True)
+        scales = Signal(step.scales.shape(), reset_less=True)
+        with m.If(finish):
+            m.d.sync += [
+                scales.eq(step.scales),
+                base.eq(step.unit + (step.act_exponent if config.act.integer else _unit(config))),
+            ]
+        with m.Elif(next_column):
+            m.d.sync += [new.eq(old) for new, old in zip(scales, list(scales)[1:], strict=False)]
+        scaled = not config.act.integer and config.align == "token"
+        return [
+            out.exponent.eq(base + (scales[0].exponent if scaled else 0)),
+            out.special.eq(scales[0].special),
+        ]
 
 
 def _unit(config: ArrayConfig) -> int:

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from ..array_config import ArrayConfig
 from ..array_layout import ResultBeatLayout, ResultPassLayout, SumsLayout
 from ..layout import BeatLayout
+from ..pe.add_bias import AddBias
 from ..pe.arith import delayed
 from ..pe.round import Round
 
@@ -51,11 +52,13 @@ class Finish(wiring.Component):
 
     Numerics
     --------
-    Those of :class:`Round`; without biases they are +0.
+    Those of :class:`Round`, or of :class:`AddBias` where the PEs compute in floating point;
+    without biases they are +0.
     """
 
     def __init__(self, config: ArrayConfig):
         self.config = config
+        self.unit = AddBias if config.floating else Round
         super().__init__({
             "i": In(stream.Signature(SumsLayout(config))),
             "i_pass": In(stream.Signature(ResultPassLayout(config))),
@@ -66,7 +69,7 @@ class Finish(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from a transfer of ``i`` to that of its results."""
-        return 1 + Round.latency_of(self.config)
+        return 1 + self.unit.latency_of(self.config)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -134,15 +137,15 @@ class Finish(wiring.Component):
                 m.d.sync += full.bit_select(bank, 1).eq(0)
 
         # Rounding.
-        has_bias = delayed(m, current.has_bias, Round.bias_delay, "has_bias", move)
+        has_bias = delayed(m, current.has_bias, self.unit.bias_delay, "has_bias", move)
         words = []
         for n, total in enumerate(sums.sums):
-            m.submodules[f"round{n}"] = unit = Round(config)
+            m.submodules[f"round{n}"] = unit = self.unit(config)
+            if not config.floating:
+                m.d.comb += [unit.exponent.eq(sums.exponent), unit.special.eq(sums.special)]
             m.d.comb += [
                 unit.move.eq(move),
                 unit.sum.eq(total),
-                unit.exponent.eq(sums.exponent),
-                unit.special.eq(sums.special),
                 unit.bias.eq(Mux(has_bias, read.data.word_select(n, unit.bias.shape().width), 0)),
             ]
             words.append(unit.o)
@@ -150,7 +153,7 @@ class Finish(wiring.Component):
         inside = Cat(row + n < current.rows for n in range(lanes))
         there = take & inside[0] & (column < current.columns)
         ends = group_ends | (row + lanes >= current.rows)
-        cycles = Round.latency_of(config)
+        cycles = self.unit.latency_of(config)
         valid = delayed(m, there, cycles, "valid", move)
         keep = delayed(m, inside, cycles, "keep", move)
         last = delayed(m, ends, cycles, "last", move)

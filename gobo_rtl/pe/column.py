@@ -2,11 +2,12 @@
 
 from typing import ClassVar
 
-from amaranth.hdl import Module, Shape, Value, signed
+from amaranth.hdl import Module, Shape, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..array_config import ArrayConfig
+from ..array_layout import centroid_shape
 from .arith import delayed
 from .holding import Holding
 from .outlier import OutlierWeightLayout
@@ -32,11 +33,11 @@ class Column(wiring.Component):
 
     Members
     -------
-    a : In, signed(``act_width``)
-        Aligned activation of a step.
-    outliers : In, ``outliers_per_step`` x OutlierWeightLayout
-        Outliers of the same step, with ``a``.
-    codebook : In, ``shared`` x signed(``grid_width``)
+    a : In, signed(``act_width``) or 16
+        Activation of a step: aligned, or for PEs that compute in floating point the bits of FP16.
+    outliers : In, ``outliers_per_step`` x OutlierWeightLayout or 16
+        Outliers of the same step, with ``a``; taken apart, or as bits.
+    codebook : In, ``shared`` x ``centroid_shape``
         Shared centroids of the same step, ``codebook_delay`` cycles after ``a``; not looked at
         where that is None.
     select : In, SelectLayout
@@ -63,11 +64,13 @@ class Column(wiring.Component):
     def __init__(self, config: ArrayConfig):
         self.config = config
         lanes = data.ArrayLayout(self.sum_shape(config), config.drain_lanes)
-        codebook = data.ArrayLayout(signed(config.grid_width), config.shared)
+        act, outlier = signed(config.act_width), OutlierWeightLayout(config)
+        if config.floating:
+            act, outlier = unsigned(config.act.width), unsigned(config.value.width)
         super().__init__({
-            "a": In(signed(config.act_width)),
-            "outliers": In(data.ArrayLayout(OutlierWeightLayout(config), config.outliers_per_step)),
-            "codebook": In(codebook),
+            "a": In(act),
+            "outliers": In(data.ArrayLayout(outlier, config.outliers_per_step)),
+            "codebook": In(data.ArrayLayout(centroid_shape(config), config.shared)),
             "select": In(SelectLayout(config)),
             "shift": In(1),
             "chain": In(lanes),

@@ -1,15 +1,18 @@
 """The multiply-accumulate PE: what an array without GOBO has, to measure the others against."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..array_config import ArrayConfig
+from ..decode.unpacker import one_hot
 from ..formats import VALUE_FORMATS
 from .arith import delayed
+from .column import Column
 from .float_adder import FloatAdder
 from .float_multiplier import FloatMultiplier
 
-__all__ = ["MacPE", "MacStepLayout"]
+__all__ = ["Mac", "MacPE", "MacStepLayout"]
 
 _FP16, _FP32 = VALUE_FORMATS["fp16"], VALUE_FORMATS["fp32"]
 
@@ -90,3 +93,56 @@ class MacPE(wiring.Component):
             self.done.eq(delayed(m, last, adder.latency, "done")),
         ]
         return m
+
+
+class Mac(Column):
+    """Sums of a token: each row looks its weight up and has a multiplier and an adder in floating
+    point.
+
+    The adder takes one cycle, so that a sum takes a product in every cycle and an array of these
+    PEs the steps that the others take; :class:`MacPE` has the adder with stages.
+
+    Paper
+    -----
+    None: docs/decisions/reference-pes.md.
+
+    Numerics
+    --------
+    Those of :class:`MacPE`, in the order of the steps: of one step a row takes one product. No sum
+    is -0.
+    """
+
+    codebook_delay = 2
+    latency = 6
+
+    @staticmethod
+    def sum_shape(config: ArrayConfig) -> unsigned:
+        """Return the shape of what a row's sum is when it leaves: the bits of FP32."""
+        return unsigned(_FP32.width)
+
+    def sums(self, m: Module) -> list[Value]:
+        """Return the rows' sums; ``m`` gets what makes them."""
+        outliers = [delayed(m, value, self.select_delay, f"outlier{n}")
+                    for n, value in enumerate(self.outliers)]  # fmt: skip
+        act = delayed(m, self.a, self.select_delay + 1, "a")
+        first = delayed(m, self.select.first, 2, "first")
+        totals = []
+        for number, row in enumerate(self.select.rows):
+            m.submodules[f"multiplier{number}"] = multiplier = FloatMultiplier(1)
+            m.submodules[f"adder{number}"] = adder = FloatAdder(_FP32, 1)
+            takes = delayed(m, row.take | row.hits.any(), 2, f"takes{number}")
+            centroid = Signal(_FP16.width, name=f"centroid{number}")
+            weight = Signal(_FP16.width, name=f"weight{number}", reset_less=True)
+            sign = row.negate << (_FP16.width - 1)
+            m.d.comb += centroid.eq(Array(self.codebook)[row.index] ^ sign)
+            choices = [(row.take, centroid), *zip(row.hits, outliers, strict=True)]
+            m.d.sync += weight.eq(one_hot(_FP16.width, choices))
+            m.d.comb += [
+                multiplier.a.eq(weight),
+                multiplier.b.eq(act),
+                # No sum is -0, since it began with +0; so +0 leaves any sum as it is.
+                adder.a.eq(Mux(first, 0, adder.o)),
+                adder.b.eq(Mux(takes, multiplier.o, 0)),
+            ]
+            totals.append(adder.o)
+        return totals

@@ -1,18 +1,20 @@
-"""Centroids of a layer to integers."""
+"""Centroids of a layer, checked, to what the array takes."""
 
 from amaranth.hdl import Array, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..array_config import ArrayConfig
-from ..array_layout import EXPONENT
+from ..array_layout import EXPONENT, centroid_shape
+from ..pe.arith import delayed
 from .record import WORD
 
 __all__ = ["CodebookReader"]
 
 
 class CodebookReader(wiring.Component):
-    """Turns the values of a codebook into integers in the layer's unit.
+    """Turns the values of a codebook into integers in the layer's unit, or for PEs that compute in
+    floating point only checks that they are such.
 
     Paper
     -----
@@ -21,7 +23,7 @@ class CodebookReader(wiring.Component):
     Parameters
     ----------
     config : ArrayConfig
-        Uses ``value_format``, ``index_widths`` and ``symmetric``.
+        Uses ``pe``, ``value_format``, ``index_widths`` and ``symmetric``.
 
     Members
     -------
@@ -37,7 +39,7 @@ class CodebookReader(wiring.Component):
         The next word is the last.
     done : Out, 1
         The codebook is there.
-    codebook : Out, ``bins`` x signed(``grid_width``)
+    codebook : Out, ``bins`` x ``centroid_shape``
         With ``done``, until ``start``; above the layer's centroids 0.
     bad : Out, 1
         With ``done``: a centroid is NaN, infinite or no integer of ``grid_width`` bits in the unit;
@@ -64,7 +66,7 @@ class CodebookReader(wiring.Component):
             "i": In(stream.Signature(WORD)),
             "last": Out(1),
             "done": Out(1),
-            "codebook": Out(data.ArrayLayout(signed(config.grid_width), config.bins)),
+            "codebook": Out(data.ArrayLayout(centroid_shape(config), config.bins)),
             "bad": Out(1),
         })
 
@@ -107,8 +109,11 @@ class CodebookReader(wiring.Component):
         magnitude = shifted[bits : 2 * bits]
         inexact = shifted[:bits].any() | shifted[2 * bits :].any()
         m.d.comb += shifted.eq(significand << shift)
+        centroid = Mux(sign, -magnitude, magnitude)
+        if config.floating:
+            centroid = delayed(m, self.i.payload, 1, "value")
         with m.If(valid):
-            m.d.sync += entries[place].eq(Mux(sign, -magnitude, magnitude))
+            m.d.sync += entries[place].eq(centroid)
             with m.If(special | ((significand != 0) & (far | inexact))):
                 m.d.sync += self.bad.eq(1)
 
@@ -116,11 +121,15 @@ class CodebookReader(wiring.Component):
         other, mirror = Signal(range(config.bins)), Signal(range(config.bins))
         ended = Signal()
         m.d.comb += mirror.eq(top - other)
+        low, high = entries[other], entries[mirror]
+        opposite = low + high == 0
+        if config.floating:  # but for the signs of zeros
+            opposite = ((low ^ high) == 1 << (WORD - 1)) | ~(low | high)[:-1].any()
         m.d.sync += ended.eq(~self.i.ready & ~valid & ~self.start)
         if config.symmetric:
             with m.If(ended & ~self.done):
                 m.d.sync += [other.eq(other + 1), self.done.eq(other == top)]
-                with m.If(entries[other] + entries[mirror] != 0):
+                with m.If(~opposite):
                     m.d.sync += self.bad.eq(1)
         else:
             m.d.sync += self.done.eq(ended)

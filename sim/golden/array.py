@@ -1,8 +1,11 @@
-"""The array: exact sums of aligned activations times weights, whatever the order.
+"""The array: exact sums of aligned activations times weights, whatever the order; and the sums of
+PEs that compute in floating point, in theirs.
 
-Two ways that must agree: :func:`sums` for whole layers, and :func:`array_pass`, which does what
-the PEs of one pass do, step by step.
+Two ways to the exact sums that must agree: :func:`sums` for whole layers, and :func:`array_pass`,
+which does what the PEs of one pass do, step by step.
 """
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +14,14 @@ from gobo_rtl.array_config import ArrayConfig
 
 from .arith import Flags, Ints
 from .bins import column_bins
+from .floating import Halves, Singles
+from .mac import mac
 from .products import column_products
 from .tile import Bytes
 
-__all__ = ["INT64_SUM_WIDTH", "Sums", "array_pass", "drain", "row_sums", "sums"]
+__all__ = [
+    "INT64_SUM_WIDTH", "Sums", "array_pass", "drain", "floating_sums", "row_sums", "sums",
+]  # fmt: skip
 
 Sums = NDArray[np.int64] | NDArray[np.object_]
 """Exact integers: int64, or Python's own where they may be 2^59 or more."""
@@ -60,7 +67,7 @@ def row_sums(weights: Ints) -> Ints:
 def array_pass(
     config: ArrayConfig, codebook: Ints, index: Bytes, outlier: Flags, weights: Ints, acts: Ints
 ) -> Sums:
-    """Return the (columns, rows) sums of a pass, by the PEs of the configuration.
+    """Return the (columns, rows) sums of a pass, by the PEs of the configuration: integers.
 
     ``index``, ``outlier`` and ``weights`` are (rows, K) of a strip, ``acts`` the aligned
     activations (columns, K) of a token tile; slow, for small shapes.  ``OverflowError`` when a
@@ -71,6 +78,18 @@ def array_pass(
     return np.array(found, np.int64 if config.acc_width <= 63 else object)
 
 
-def drain(config: ArrayConfig, sums: Sums) -> Sums:
+def floating_sums(
+    config: ArrayConfig, codebook: Halves, index: Bytes, outlier: Flags, weights: Halves,
+    acts: Halves,
+) -> Singles:  # fmt: skip
+    """Return the (tokens, rows) sums of PEs that compute in floating point, of any layer: no sum
+    depends on another, so tiles make no difference.
+
+    Arguments are as for :func:`array_pass`, in bits; (N, K) of all rows, (tokens, K).
+    """
+    return mac(weights, acts)
+
+
+def drain(config: ArrayConfig, sums: NDArray[Any]) -> NDArray[Any]:
     """Return the (columns, rows) sums of a pass as they leave: (cycles, drain_lanes)."""
     return sums.reshape(-1, config.drain_lanes)

@@ -16,6 +16,9 @@ __all__ = ["Work", "beats", "cycles", "pass_cycles", "records", "stall_drain", "
 
 BIAS_WIDTH = 32
 
+_PE_CYCLES = {"products": 5, "bins": 5, "mac": 6}
+"""From the activation of a step to its place in the registers of finished sums."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Work:
@@ -53,11 +56,15 @@ def turnaround(config: ArrayConfig) -> int:
     """Return the fewest cycles from the end of a pass to the end of the next.
 
     The sums of a pass are in the registers that leave when the alignment of its last activations
-    (3 cycles, absolute 2, integers 1, but no less than the 2 of an outlier's decoding) and its PEs
-    (5 cycles) are done; they leave by ``drain_lanes``, and a cycle later the next may end.
+    (3 cycles, absolute 2, integers 1, but no less than the 2 of an outlier's decoding; none where
+    PEs compute in floating point) and its PEs are done; they leave by ``drain_lanes``, and a cycle
+    later the next may end.
     """
     start = 3 if not config.act.integer and config.align == "token" else 2
-    return start + 5 + config.columns * config.rows // config.drain_lanes + 1
+    if config.floating:
+        start = 0
+    drain = config.columns * config.rows // config.drain_lanes
+    return start + _PE_CYCLES[config.pe] + drain + 1
 
 
 def pass_cycles(config: ArrayConfig, work: Work) -> Ints:

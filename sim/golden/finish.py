@@ -19,9 +19,9 @@ from .arith import (
     signed,
 )
 from .array import INT64_SUM_WIDTH, Sums
-from .values import Bits
+from .values import Bits, infinity, quiet_nan
 
-__all__ = ["finish", "quiet_nan", "round_number"]
+__all__ = ["finish", "round_number"]
 
 _BIAS = VALUE_FORMATS["fp32"]
 _WINDOW = 60  # bits in which bias and sum meet
@@ -50,7 +50,7 @@ def finish(
     nan = quiet_nan(config.result)
     infinite = ~addend.finite & (bits & ((1 << _BIAS.fraction_width) - 1) == 0)
     sign = addend.negative[infinite].astype(word) << (config.result.width - 1)
-    results[:, infinite] = _infinity(config.result) | sign
+    results[:, infinite] = infinity(config.result) | sign
     results[:, ~addend.finite & ~infinite] = nan
     results[special] = nan
     return results
@@ -71,21 +71,12 @@ def round_number(value: ValueFormat, number: int, exponent: int) -> int:
     kept, rest = divmod(magnitude << up, 1 << down)
     q = kept + (2 * rest + (kept & 1) > 1 << down)
     bits = q + (unit - _least(value) << value.fraction_width) if q else 0
-    return min(bits, _infinity(value)) | (number < 0) << (value.width - 1)
-
-
-def quiet_nan(value: ValueFormat) -> int:
-    """Return the bits of the NaN that results have: 0x7FC00000, 0x7E00."""
-    return _infinity(value) | 1 << (value.fraction_width - 1)
+    return min(bits, infinity(value)) | (number < 0) << (value.width - 1)
 
 
 def _least(value: ValueFormat) -> int:
     """Return the exponent of the least subnormal."""
     return 2 - (1 << (value.exponent_width - 1)) - value.fraction_width
-
-
-def _infinity(value: ValueFormat) -> int:
-    return ((1 << value.exponent_width) - 1) << value.fraction_width
 
 
 def _rounded(value: ValueFormat, sums: Sums, exponent: Ints, bias: Floating) -> Ints:
@@ -113,7 +104,7 @@ def _rounded_narrow(
     q = round_shift(magnitude, common - last)
     bits = np.where(q > 0, q + (last - _least(value) << value.fraction_width), 0)
     sign = (total < 0).astype(np.int64) << (value.width - 1)
-    return np.asarray(np.minimum(bits, _infinity(value)) | sign, np.int64)
+    return np.asarray(np.minimum(bits, infinity(value)) | sign, np.int64)
 
 
 def _rounded_wide(

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from gobo_rtl.formats import VALUE_FORMATS, ValueFormat
 
-from .finish import quiet_nan
+from .values import quiet_nan
 
 __all__ = ["Halves", "Singles", "add", "canonical", "multiply"]
 

@@ -12,11 +12,13 @@ from gobo_rtl.config import GoboConfig
 from gobo_rtl.formats import TILE_HEADER, ValueFormat
 
 from . import image
+from .add_bias import add_bias
 from .align import align
 from .arith import Flags, Ints
-from .array import array_pass, row_sums, sums
+from .array import array_pass, floating_sums, row_sums, sums
 from .container import Container
 from .finish import finish
+from .floating import Halves
 from .outlier import integers
 from .tile import Bytes, Records, index_groups
 from .values import Bits
@@ -81,6 +83,10 @@ class ArrayLayer:
         """Inputs."""
         return int(self.weights.shape[1])
 
+    def halves(self, numbers: Ints) -> Halves:
+        """Return integers in the unit, weights or centroids of FP16, as its bits; zeros are +0."""
+        return np.ldexp(numbers.astype(np.float64), self.unit).astype(np.float16).view(np.uint16)
+
     @property
     def symmetric(self) -> bool:
         """Whether the codebook is its own negative, read backwards."""
@@ -138,6 +144,8 @@ def compute(
     layer.check(config)
     if acts.ndim != 2 or acts.shape[1] != layer.columns:
         raise ValueError(f"acts must be of shape (tokens, {layer.columns}), not {acts.shape}")
+    if config.floating:
+        return _floating(config, layer, acts)
     aligned = align(config, acts, act_exponent)
     total = sums(aligned.values, layer.weights)
     return finish(config, total, aligned.exponent + layer.unit, aligned.special, layer.bias)
@@ -157,6 +165,8 @@ def compute_by_passes(
     aligned = align(config, acts, act_exponent)
 
     def one(tile: slice, strip: ArrayLayer) -> Bits:
+        if config.floating:
+            return _floating(config, strip, acts[tile])
         weights = (strip.codebook, strip.index, strip.outlier, strip.weights)
         total = array_pass(config, *weights, aligned.values[tile])
         exponent, special = aligned.exponent[tile] + layer.unit, aligned.special[tile]
@@ -164,6 +174,16 @@ def compute_by_passes(
 
     tiles = [slice(at, at + config.columns) for at in range(0, len(acts), config.columns)]
     return np.block([[one(tile, strip) for strip in layer.strips(config)] for tile in tiles])
+
+
+def _floating(
+    config: ArrayConfig, layer: ArrayLayer, acts: NDArray[np.unsignedinteger[Any]]
+) -> Bits:
+    """Return the results (tokens, rows) of PEs that compute in floating point."""
+    codebook, weights = layer.halves(layer.codebook), layer.halves(layer.weights)
+    halves = np.asarray(acts, np.uint16)
+    total = floating_sums(config, codebook, layer.index, layer.outlier, weights, halves)
+    return add_bias(total, layer.bias)
 
 
 def layer_of_container(container: Container, name: str) -> ArrayLayer:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from gobo_rtl.formats import ValueFormat
 
-__all__ = ["Bits", "finite", "on_grid", "order", "row_sums", "words"]
+__all__ = ["Bits", "finite", "infinity", "on_grid", "order", "quiet_nan", "row_sums", "words"]
 
 Bits = NDArray[np.unsignedinteger[Any]]
 """Bit patterns of values: uint16, or uint32 for ``fp32``."""
@@ -17,6 +17,16 @@ def words(value: ValueFormat, data: bytes) -> Bits:
     """Return the (n,) bit patterns of ``n`` little-endian values in ``data``."""
     packed = np.frombuffer(data, np.dtype(f"<u{value.width // 8}"))
     return packed.astype(np.uint32 if value.width == 32 else np.uint16)
+
+
+def infinity(value: ValueFormat) -> int:
+    """Return the bits of +infinity."""
+    return ((1 << value.exponent_width) - 1) << value.fraction_width
+
+
+def quiet_nan(value: ValueFormat) -> int:
+    """Return the bits of the NaN that results have: 0x7FC00000, 0x7E00."""
+    return infinity(value) | 1 << (value.fraction_width - 1)
 
 
 def finite(value: ValueFormat, bits: Bits) -> NDArray[np.bool_]:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from gobo_rtl.array_config import ArrayConfig
 from gobo_rtl.formats import VALUE_FORMATS
 from sim.golden.array import INT64_SUM_WIDTH
-from sim.golden.finish import finish, quiet_nan, round_number
+from sim.golden.finish import finish, round_number
+from sim.golden.values import quiet_nan
 
 from .numbers import nearest, number
 

@@ -19,7 +19,6 @@ from quant.source import open_model
 from quant.writer import write
 from sim.golden.align import align
 from sim.golden.container import read_container
-from sim.golden.finish import quiet_nan
 from sim.golden.image import read_image
 from sim.golden.layer import (
     ArrayLayer,
@@ -30,6 +29,7 @@ from sim.golden.layer import (
 )
 from sim.golden.schedule import passes
 from sim.golden.steps import extra_cycles, outlier_counts, outlier_words
+from sim.golden.values import quiet_nan
 from tests.quant import toy
 
 from .numbers import nearest, number

@@ -9,7 +9,7 @@ from gobo_rtl.array.array import Array
 from gobo_rtl.array_config import ArrayConfig
 from gobo_rtl.array_layout import StepLayout, SumsLayout
 from sim.golden.align import Scale, align, scale
-from sim.golden.array import drain, sums
+from sim.golden.array import drain, floating_sums, sums
 from sim.golden.outlier import integers
 from sim.pysim import quiet, simulate
 
@@ -19,7 +19,8 @@ class Pass:
     """A strip by a token tile.
 
     ``index`` is (rows, K); ``outlier`` (rows, K) where ``value``, bits in the value format, takes
-    the centroid's place; ``acts`` (columns, K) bits of activations; ``codebook`` integers.
+    the centroid's place; ``acts`` (columns, K) bits of activations; ``codebook`` integers, or bits
+    where the PEs compute in floating point.
     """
 
     codebook: np.ndarray
@@ -133,16 +134,23 @@ def cycles_of(config: ArrayConfig, work: Pass) -> Iterator[int]:
 
 @dataclass(frozen=True)
 class Transfer:
-    """A transfer on ``o``; ``sums`` is None where the token is special."""
+    """A transfer on ``o``; ``sums`` is None where the token is special. Those of PEs that compute
+    in floating point have no ``exponent`` and no ``special``: None."""
 
     sums: tuple[int, ...] | None
-    exponent: int
-    special: bool
+    exponent: int | None
+    special: bool | None
     last: bool
 
 
 def expected(config: ArrayConfig, work: Pass) -> list[Transfer]:
     """Return the transfers that a pass makes."""
+    if config.floating:
+        codebook = work.codebook.astype(np.uint16)
+        weights = np.where(work.outlier, work.value, codebook[work.index])
+        total = floating_sums(config, codebook, work.index, work.outlier, weights, work.acts)
+        rows = drain(config, total).tolist()
+        return [Transfer(tuple(row), None, None, n == len(rows) - 1) for n, row in enumerate(rows)]
     token = align(config, work.acts, work.act_exponent)
     total = drain(config, sums(token.values, work.weights(config)))
     groups = config.rows // config.drain_lanes
@@ -201,9 +209,12 @@ def rtl_sums(
             _, _, valid, bits = await ctx.tick().sample(dut.o.valid, dut.o.payload.as_value())
             if valid and ready:
                 payload = layout.from_bits(int(bits))
+                exponent = special = None
+                if not config.floating:
+                    exponent, special = payload.exponent, bool(payload.special)
                 seen.transfers.append(Transfer(
-                    None if payload.special else tuple(payload.sums),
-                    payload.exponent, bool(payload.special), bool(payload.last),
+                    None if special else tuple(payload.sums), exponent, special,
+                    bool(payload.last),
                 ))  # fmt: skip
                 seen.cycle.append(cycle)
         await quiet(ctx, dut.o)
