@@ -13,11 +13,11 @@ from .formats import ACT_FORMATS, RESULT_FORMATS, VALUE_FORMATS, ActFormat, Valu
 
 __all__ = ["ARRAYS", "MAX_OUTPUTS", "PES", "ArrayConfig", "named_array"]
 
-PES: tuple[str, ...] = ("products", "bins", "mac")
+PES: tuple[str, ...] = ("products", "bins", "mac", "bins_fp16")
 """Processing elements: what a PE keeps of a sum."""
 
 # The PEs that compute in floating point, as references, and what they take no other of.
-_FLOATING_PES = ("mac",)
+_FLOATING_PES = ("mac", "bins_fp16")
 _FLOATING = {
     "act_format": "fp16", "align": "token", "act_width": 16, "value_format": "fp16",
     "result_format": "fp32",
@@ -51,9 +51,9 @@ class ArrayConfig:
     columns : int
         Tokens computed at once, 1..128.
     pe : str
-        ``products`` or ``bins``; or, to measure these against, ``mac``: it computes in floating
-        point, and takes ``act_format``, ``value_format``, ``align``, ``act_width`` and
-        ``result_format`` as they are by default only.
+        ``products`` or ``bins``; or, to measure these against, ``mac`` or ``bins_fp16``: they
+        compute in floating point, and take ``act_format``, ``align``, ``act_width``,
+        ``value_format`` and ``result_format`` only as they are by default.
     symmetric : bool
         Takes sign-symmetric codebooks only, with half the products or bins.
     act_format : str

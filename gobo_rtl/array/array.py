@@ -11,6 +11,7 @@ from ..array_layout import EXPONENT, StepLayout, SumsLayout
 from ..pe.align import Aligner
 from ..pe.arith import delayed
 from ..pe.bins import Bins
+from ..pe.bins_fp16 import BinsFp16, CombineFp16
 from ..pe.column import Column
 from ..pe.combine import Combine
 from ..pe.mac import Mac
@@ -25,6 +26,7 @@ _PES: dict[str, tuple[type[Column], type[Combine] | None]] = {
     "products": (Products, None),
     "bins": (Bins, Combine),
     "mac": (Mac, None),
+    "bins_fp16": (BinsFp16, CombineFp16),
 }
 
 

@@ -113,7 +113,7 @@ REGISTERS: tuple[Register, ...] = (
         ("value_format", 8, 4, "constant", "code of centroids and outliers"),
         ("index_widths", 12, 5, "constant", "bit b is set when b-bit indexes are taken"),
         ("symmetric", 17, 1, "constant", "codebooks must be sign-symmetric"),
-        ("pe", 18, 2, "constant", "0 `products`, 1 `bins`"),
+        ("pe", 18, 2, "constant", ", ".join(f"{n} `{pe}`" for n, pe in enumerate(PES))),
         ("act_width", 20, 6, "constant", "bits of an aligned activation"),
         ("weight_sum_width", 26, 6, "constant", "a row's sum of magnitudes fits these bits"),
     ),

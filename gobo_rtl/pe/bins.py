@@ -1,6 +1,6 @@
 """A column of the array that adds first: an accumulator for every centroid in every row."""
 
-from amaranth.hdl import Array, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Array, Module, Mux, Signal, Value, ValueLike, signed
 from amaranth.lib import data
 
 from ..array_config import ArrayConfig
@@ -9,7 +9,7 @@ from .arith import delayed
 from .column import Column
 from .products import add, outlier_products
 
-__all__ = ["BinRowLayout", "Bins"]
+__all__ = ["BinRowLayout", "Bins", "store"]
 
 
 class BinRowLayout(data.StructLayout):
@@ -21,6 +21,19 @@ class BinRowLayout(data.StructLayout):
             "bins": data.ArrayLayout(signed(config.bin_width), config.shared),
             "outliers": signed(config.acc_width),
         })  # fmt: skip
+
+
+def store(
+    m: Module, bins: data.View, row: data.View, select: data.View, after: ValueLike
+) -> None:
+    """Put ``after`` into the bin that a row takes; with the first step of a sum all others are 0.
+
+    ``row`` is what the row takes of the step and ``select`` the whole of it.
+    """
+    for n, total in enumerate(bins):
+        here = row.take & (row.index == n)
+        with m.If(here | select.first):
+            m.d.sync += total.eq(Mux(here, after, 0))
 
 
 class Bins(Column):
@@ -69,9 +82,6 @@ class Bins(Column):
                 m.d.comb += after.eq(add(before, term, row.negate))
             else:
                 m.d.comb += after.eq(before + a)
-            for n, total in enumerate(sums.bins):
-                here = row.take & (row.index == n)
-                with m.If(here | select.first):
-                    m.d.sync += total.eq(Mux(here, after, 0))
+            store(m, sums.bins, row, select, after)
             rows.append(sums)
         return rows

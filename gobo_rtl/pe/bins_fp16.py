@@ -1,15 +1,22 @@
 """The PE of the paper's words, in FP16: activations are added up by index as they are."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Array, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..array_config import ArrayConfig
+from ..decode.unpacker import one_hot
 from ..formats import VALUE_FORMATS
+from .arith import delayed
+from .bins import store
+from .column import Column
+from .combine import Combine
 from .float_adder import FloatAdder
+from .float_multiplier import FloatMultiplier
 
-__all__ = ["BinsFp16PE", "BinsFp16StepLayout"]
+__all__ = ["BinsFp16", "BinsFp16PE", "BinsFp16RowLayout", "BinsFp16StepLayout", "CombineFp16"]
 
-_FP16 = VALUE_FORMATS["fp16"]
+_FP16, _FP32 = VALUE_FORMATS["fp16"], VALUE_FORMATS["fp32"]
 
 
 class BinsFp16StepLayout(data.StructLayout):
@@ -103,3 +110,117 @@ class BinsFp16PE(wiring.Component):
                 m.d.sync += value.eq(0)
         m.d.comb += [self.o[n].eq(value) for n, value in enumerate(bins)]
         return m
+
+
+class BinsFp16RowLayout(data.StructLayout):
+    """A row's sum before its end: the sums of activations by shared centroid, FP16, and that of the
+    outliers' products, FP32."""
+
+    def __init__(self, config: ArrayConfig):
+        super().__init__({
+            "bins": data.ArrayLayout(_FP16.width, config.shared), "outliers": _FP32.width,
+        })  # fmt: skip
+
+
+class BinsFp16(Column):
+    """Sums of a token: each row adds the activation to the FP16 bin that its index selects. The
+    outliers' products are added up in FP32 beside the bins, by a multiplier and an adder for each
+    place of a step's outliers. :class:`CombineFp16` makes sums of both.
+
+    Paper
+    -----
+    GOBO (MICRO 2020), as :class:`BinsFp16PE`: docs/decisions/reference-pes.md.
+
+    Numerics
+    --------
+    Bins and sums begin with +0; activations are added to a bin, and products to a row's sum, one
+    after the other in the order of the steps, each sum rounded as in :class:`FloatAdder`.
+    """
+
+    codebook_delay = None
+    latency = 5
+
+    @staticmethod
+    def sum_shape(config: ArrayConfig) -> BinsFp16RowLayout:
+        """Return the shape of what a row's sum is when it leaves."""
+        return BinsFp16RowLayout(config)
+
+    def sums(self, m: Module) -> list[Value]:
+        """Return what the rows hold; ``m`` gets what makes it."""
+        config = self.config
+        a = delayed(m, self.a, self.select_delay + 1, "a")
+        select = delayed(m, self.select, 1, "select")
+        rows = [Signal(BinsFp16RowLayout(config), name=f"sums{n}", reset_less=True)
+                for n in range(config.rows)]  # fmt: skip
+
+        # An outlier's adder takes the sum of the row that has it; no row has two in a cycle.
+        afters = []
+        for n, weight in enumerate(self.outliers):
+            m.submodules[f"multiplier{n}"] = multiplier = FloatMultiplier(self.select_delay + 1)
+            m.submodules[f"outlier_adder{n}"] = adder = FloatAdder(_FP32)
+            before = one_hot(_FP32.width, [
+                (row.hits[n], sums.outliers) for row, sums in zip(select.rows, rows, strict=True)
+            ])  # fmt: skip
+            m.d.comb += [
+                multiplier.a.eq(weight),
+                multiplier.b.eq(self.a),
+                adder.a.eq(Mux(select.first, 0, before)),
+                adder.b.eq(multiplier.o),
+            ]
+            afters.append(adder.o)
+
+        for number, (row, sums) in enumerate(zip(select.rows, rows, strict=True)):
+            with m.If(row.hits.any() | select.first):
+                choices = list(zip(row.hits, afters, strict=True))
+                m.d.sync += sums.outliers.eq(one_hot(_FP32.width, choices))
+            m.submodules[f"adder{number}"] = adder = FloatAdder(_FP16)
+            m.d.comb += [
+                adder.a.eq(Mux(select.first, 0, Array(sums.bins)[row.index])),
+                adder.b.eq(a ^ (row.negate << (_FP16.width - 1))),
+            ]
+            store(m, sums.bins, row, select, adder.o)
+        return rows
+
+
+class CombineFp16(Combine):
+    """Multiplies FP16 bins by centroids and adds the products up in FP32: a multiplier and an adder
+    for each bin of ``drain_lanes`` rows, shared by the array.
+
+    Paper
+    -----
+    GOBO (MICRO 2020), the multiplications at the end: docs/decisions/reference-pes.md.
+
+    Numerics
+    --------
+    To the sum of the outliers' products those of centroids and bins are added one after the other
+    in the order of their indexes, each sum rounded as in :class:`FloatAdder`.
+    """
+
+    column = BinsFp16
+
+    @staticmethod
+    def latency_of(config: ArrayConfig) -> int:
+        """Return the cycles from ``i`` to ``o``: a product, and an addition for each bin."""
+        return 1 + config.shared
+
+    def sums(self, m: Module, move: Value) -> list[Value]:
+        """Return the rows' sums, ``latency`` cycles with ``move`` after ``i``; ``m`` gets what
+        makes them."""
+        centroids = [delayed(m, centroid, n, f"centroid{n}", move)
+                     for n, centroid in enumerate(self.codebook)]  # fmt: skip
+        totals = []
+        for lane, row in enumerate(self.i.payload.rows):
+            total = delayed(m, row.outliers, 1, f"outliers_{lane}", move)
+            for n, (value, centroid) in enumerate(zip(row.bins, centroids, strict=True)):
+                name = f"{n}_{lane}"
+                m.submodules[f"multiplier{name}"] = multiplier = FloatMultiplier()
+                m.submodules[f"adder{name}"] = adder = FloatAdder(_FP32)
+                m.d.comb += [
+                    multiplier.a.eq(centroid),
+                    multiplier.b.eq(delayed(m, value, n, f"bin{name}", move)),
+                    adder.a.eq(total),
+                    adder.b.eq(delayed(m, multiplier.o, 1, f"product{name}", move)),
+                ]
+                total = delayed(m, adder.o, 1, f"total{name}", move)
+            totals.append(total)
+        return totals

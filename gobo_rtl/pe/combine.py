@@ -1,25 +1,28 @@
 """The end of a sum: what the rows held becomes sums."""
 
+from typing import ClassVar
+
 from amaranth.hdl import Cat, Module, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..array_config import ArrayConfig
-from ..array_layout import EXPONENT, SumsLayout
+from ..array_layout import SumsLayout, centroid_shape
 from .arith import delayed
 from .bins import Bins
+from .column import Column
 
 __all__ = ["BinSumsLayout", "Combine"]
 
 
 class BinSumsLayout(data.StructLayout):
-    """:class:`SumsLayout` before the centroids are multiplied in."""
+    """:class:`SumsLayout` before the centroids are multiplied in: in place of the sums, ``rows`` as
+    a column gives them."""
 
-    def __init__(self, config: ArrayConfig):
-        super().__init__({
-            "rows": data.ArrayLayout(Bins.sum_shape(config), config.drain_lanes),
-            "exponent": signed(EXPONENT), "special": 1, "last": 1,
-        })  # fmt: skip
+    def __init__(self, config: ArrayConfig, column: type[Column] = Bins):
+        rest = {name: field.shape for name, field in SumsLayout(config) if name != "sums"}
+        rows = data.ArrayLayout(column.sum_shape(config), config.drain_lanes)
+        super().__init__({"rows": rows, **rest})
 
 
 class Combine(wiring.Component):
@@ -37,8 +40,8 @@ class Combine(wiring.Component):
     Members
     -------
     i : In, stream of BinSumsLayout
-        Rows as :class:`Bins` gives them.
-    codebook : In, ``shared`` x signed(``grid_width``)
+        Rows as the column gives them.
+    codebook : In, ``shared`` x ``centroid_shape``
         Shared centroids, read with every transfer on ``i``.
     o : Out, stream of SumsLayout
         Their sums.
@@ -53,11 +56,13 @@ class Combine(wiring.Component):
     Exact when every row's sum of ``|weight|`` is below 2^``weight_sum_width``.
     """
 
+    column: ClassVar[type[Column]] = Bins
+
     def __init__(self, config: ArrayConfig):
         self.config = config
         super().__init__({
-            "i": In(stream.Signature(BinSumsLayout(config))),
-            "codebook": In(data.ArrayLayout(signed(config.grid_width), config.shared)),
+            "i": In(stream.Signature(BinSumsLayout(config, self.column))),
+            "codebook": In(data.ArrayLayout(centroid_shape(config), config.shared)),
             "o": Out(stream.Signature(SumsLayout(config))),
         })
 
@@ -71,13 +76,11 @@ class Combine(wiring.Component):
         """Cycles from ``i`` to ``o``."""
         return self.latency_of(self.config)
 
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        i, o = self.i, self.o
-        move = Signal()
-        valid = delayed(m, i.valid, self.latency, "valid", move)
-        m.d.comb += [o.valid.eq(valid), move.eq(~valid | o.ready), i.ready.eq(move)]
-        for lane, (row, out) in enumerate(zip(i.payload.rows, o.payload.sums, strict=True)):
+    def sums(self, m: Module, move: Value) -> list[Value]:
+        """Return the rows' sums, ``latency`` cycles with ``move`` after ``i``; ``m`` gets what
+        makes them."""
+        sums = []
+        for lane, row in enumerate(self.i.payload.rows):
             def stage(value: Value, name: str, lane: int = lane) -> Value:
                 """Return ``value`` registered, modulo the width of a sum."""
                 made = Signal(signed(self.config.acc_width), name=f"{name}_{lane}")
@@ -94,9 +97,20 @@ class Combine(wiring.Component):
                 terms = [stage(sum(pair[1:], pair[0]), "sum") for pair in pairs]
                 levels += 1
             assert levels == self.latency
-            m.d.comb += out.eq(terms[0])
-        rest = Cat(i.payload.exponent, i.payload.special, i.payload.last)
-        m.d.comb += Cat(o.payload.exponent, o.payload.special, o.payload.last).eq(
+            sums.append(terms[0])
+        return sums
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        i, o = self.i, self.o
+        move = Signal()
+        valid = delayed(m, i.valid, self.latency, "valid", move)
+        m.d.comb += [o.valid.eq(valid), move.eq(~valid | o.ready), i.ready.eq(move)]
+        made = self.sums(m, move)
+        m.d.comb += [out.eq(total) for out, total in zip(o.payload.sums, made, strict=True)]
+        names = [name for name, _ in o.payload.shape() if name != "sums"]
+        rest = Cat(i.payload[name] for name in names)
+        m.d.comb += Cat(o.payload[name] for name in names).eq(
             delayed(m, rest, self.latency, "rest", move)
         )
         return m

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gobo_rtl.array_config import ArrayConfig
 
+from . import bins_fp16
 from .arith import Flags, Ints
 from .bins import column_bins
 from .floating import Halves, Singles
@@ -87,7 +88,9 @@ def floating_sums(
 
     Arguments are as for :func:`array_pass`, in bits; (N, K) of all rows, (tokens, K).
     """
-    return mac(weights, acts)
+    if config.pe == "mac":
+        return mac(weights, acts)
+    return bins_fp16.sums(codebook, config.symmetric, index, outlier, weights, acts)
 
 
 def drain(config: ArrayConfig, sums: NDArray[Any]) -> NDArray[Any]:

@@ -16,8 +16,7 @@ from sim.pysim import simulate
 from .summing import Pass, expected, rtl_sums
 
 SEED = 754
-TINY = ARRAYS["tiny"]
-PES = [("mac", False), ("mac", True)]
+TINY = replace(ARRAYS["tiny"], index_widths=(2, 3))
 ONE, BIG = 0x3C00, 0x6C00  # 1 and 4096 in FP16
 
 
@@ -61,41 +60,43 @@ def outliers(config: ArrayConfig, rng: np.random.Generator, steps: int, where: s
     return found
 
 
-@pytest.mark.parametrize("slots", [1, 2])
-@pytest.mark.parametrize(("pe", "symmetric"), PES)
+@pytest.mark.parametrize(
+    ("pe", "symmetric", "slots"),
+    [("mac", False, 1), ("mac", True, 2), ("bins_fp16", False, 2), ("bins_fp16", True, 1)],
+)
 def test_sums_are_those_of_the_golden_model(pe: str, symmetric: bool, slots: int) -> None:
     config = config_of(pe, symmetric, outliers_per_step=slots)
-    rng = np.random.default_rng([SEED, PES.index((pe, symmetric)), slots])
+    rng = np.random.default_rng([SEED, len(pe), symmetric])
     passes = []
     for steps, where, kind in [
         (7, "none", "near"), (1, "none", "any"), (24, "some", "near"), (1, "steps", "near"),
         (9, "row", "near"), (11, "steps", "near"), (12, "some", "subnormal"), (9, "some", "any"),
     ]:  # fmt: skip
-        width = config.index_widths[len(passes) % 3]
-        where_ = outliers(config, rng, steps, where)
-        passes.append(make_pass(config, rng, where_, kind, width))
+        places = outliers(config, rng, steps, where)
+        passes.append(make_pass(config, rng, places, kind, 2 + len(passes) % 2))
     due = [transfer for work in passes for transfer in expected(config, work)]
     assert rtl_sums(config, passes, idle=0.3, stall=0.4, seed=slots).transfers == due
 
 
-@pytest.mark.parametrize("pe", ["mac"])
+@pytest.mark.parametrize("pe", ["mac", "bins_fp16"])
 def test_passes_of_special_numbers(pe: str) -> None:
-    """An infinity, the difference of two, one times zero, NaN, and an overflow."""
-    config = config_of(pe, columns=1)
+    """An infinity, the difference of two, one times zero, NaN; and zeros."""
+    config = config_of(pe, columns=1, index_widths=(2,))
     codebook = np.array([0, ONE, 0xBC00, 0x7BFF])  # 0, 1, -1, 65504
     index = np.array([[1, 1], [1, 2], [0, 0], [3, 3]])
     none = np.zeros(index.shape, bool)
-    value = np.zeros(index.shape, np.uint16)
     cases = [
         ([0x7C00, 0x7C00], [0x7F800000, 0x7FC00000, 0x7FC00000, 0x7F800000]),
         ([0xFC00, ONE], [0xFF800000, 0xFF800000, 0x7FC00000, 0xFF800000]),
         ([ONE, 0x7E01], [0x7FC00000] * 4),
         ([0x8000, 0x8000], [0, 0, 0, 0]),  # no sum is -0
     ]
-    for acts, due in cases:
-        work = Pass(codebook, 0, index, none, value, np.array([acts], np.uint16))
-        found = [bits for t in rtl_sums(config, [work]).transfers for bits in t.sums or ()]
-        assert found == due
+    passes = [
+        Pass(codebook, 0, index, none, index.astype(np.uint16), np.array([acts], np.uint16))
+        for acts, _ in cases
+    ]
+    found = [bits for t in rtl_sums(config, passes).transfers for bits in t.sums or ()]
+    assert found == [bits for _, due in cases for bits in due]
 
 
 def test_the_order_of_a_mac_is_that_of_the_steps() -> None:
@@ -111,7 +112,20 @@ def test_the_order_of_a_mac_is_that_of_the_steps() -> None:
     assert found == due.view(np.uint32).tolist()
 
 
-@pytest.mark.parametrize("pe", ["mac"])
+def test_outliers_come_before_bins_and_bins_in_the_order_of_indexes() -> None:
+    config = config_of("bins_fp16", columns=1)
+    index = np.array([[0, 0, 1], [0, 0, 0], [2, 0, 1], [0, 0, 1]])
+    outlier = np.array([[1, 0, 0], [0, 0, 0], [0, 0, 0], [0, 1, 0]], bool)
+    work = Pass(
+        np.array([ONE, ONE, 0, 0]), 0, index, outlier, np.where(outlier, BIG, 0).astype(np.uint16),
+        np.array([[BIG, ONE, ONE]], np.uint16),
+    )  # fmt: skip
+    found = [bits for t in rtl_sums(config, [work]).transfers for bits in t.sums or ()]
+    # 2^24 + 1 stays 2^24, twice; an FP16 bin of 4096 stays so with 1 more, twice.
+    assert found == np.array([2**24, 4096, 2, 4096 + 4096 + 1], np.float32).view(np.uint32).tolist()
+
+
+@pytest.mark.parametrize("pe", ["mac", "bins_fp16"])
 def test_sums_come_when_the_array_says_and_passes_follow_without_a_bubble(pe: str) -> None:
     config = config_of(pe)
     rng = np.random.default_rng(SEED)
@@ -156,7 +170,7 @@ def test_biases_are_added_and_a_sum_without_one_stays() -> None:
     assert Finish(config).latency == dut.latency + 1
 
 
-@pytest.mark.parametrize("pe", ["mac"])
+@pytest.mark.parametrize("pe", ["mac", "bins_fp16"])
 @pytest.mark.parametrize(
     ("sizes", "words"),
     [

@@ -13,8 +13,12 @@ from tests.accelerating import STALLS, Case, Shape, expect_cycles, make_jobs, ru
 
 SEED = 20261124
 BUILD = Path(__file__).resolve().parents[2] / "build" / "verilated"
-MAC = replace(ARRAYS["tiny"], pe="mac")
-CONFIGS = {"mac": MAC}
+TINY = ARRAYS["tiny"]
+CONFIGS = {
+    "mac": replace(TINY, pe="mac"),
+    "bins_fp16": replace(TINY, pe="bins_fp16", outliers_per_step=2),
+    "bins_fp16 symmetric": replace(TINY, pe="bins_fp16", symmetric=True),
+}
 
 # Edges of rows and tokens, every index width, every pattern of outliers and kind of activations.
 CASES = [
@@ -37,7 +41,9 @@ def cases(config: ArrayConfig) -> list[Case]:
     ]
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", [
+    "mac", *(pytest.param(name, marks=pytest.mark.slow) for name in list(CONFIGS)[1:]),
+])  # fmt: skip
 def test_every_word_and_cycle_is_that_of_the_golden_model(name: str) -> None:
     config = CONFIGS[name]
     built = Machine(config, BUILD, 1 << 20)
