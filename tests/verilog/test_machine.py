@@ -20,6 +20,7 @@ from sim.verilated.machine import Machine, MachineError
 from sim.verilated.model import LayerTally, Prepared, Sentence, prepare, simulate
 from tests.accelerating import Shape, activations, make_image
 
+pytestmark = pytest.mark.verilator
 main = command.main
 BUILD = Path(__file__).resolve().parents[2] / "build" / "verilated"
 CONFIG = replace(ARRAYS["tiny"], outlier_depth=128)  # BERT-tiny has strips of up to 69 words
