@@ -15,6 +15,7 @@ from demo import DemoError
 from gobo_rtl import cli
 from gobo_rtl.array_config import ArrayConfig
 from gobo_rtl.config import GoboConfig
+from gobo_rtl.units import top_name
 from quant.container import Container
 from quant.fit import Layer, Options
 from quant.image import contents_path
@@ -293,7 +294,7 @@ def emit(name: str, unit: str, folder: Path) -> Path:
         status = cli.main(["verilog", "--config", name, "--unit", unit, "-o", str(folder)])
     if status:
         raise DemoError(f"the Verilog of {name} could not be written to {folder}")
-    return folder / f"{cli.top_name(name, unit)}.v"
+    return folder / f"{top_name(name, unit)}.v"
 
 
 def area(name: str, verilog: Path, work: Path, liberty: Path | None) -> Area:

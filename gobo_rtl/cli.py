@@ -7,26 +7,27 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from amaranth.back import verilog
+from amaranth.hdl import Value
 from amaranth.lib import wiring
 
 from . import __version__
-from .array_config import ARRAYS, ArrayConfig
+from .array_config import ArrayConfig
 from .bus import registers
-from .bus.axi_stream import DecodeAxis
-from .config import CONFIGS, GoboConfig
-from .top.accelerator import Accelerator
+from .config import GoboConfig
+from .units import BLOCKS, UNITS, Design, designs
 
-__all__ = ["UNITS", "describe", "emit", "main", "ports", "top_name"]
+__all__ = ["describe", "emit", "main", "ports"]
 
-UNITS: dict[str, dict[str, GoboConfig] | dict[str, ArrayConfig]] = {
-    "decode": CONFIGS, "accelerator": ARRAYS,
-}  # fmt: skip
-"""What there is Verilog of, each with its named configurations."""
+_EXAMPLES = """examples:
+  python -m gobo_rtl verilog --config default -o build/verilog
+  python -m gobo_rtl verilog --config default --set pe=bins --set rows=64 -o build/verilog
+  python -m gobo_rtl verilog --config default --unit column --set act_width=8 -o build/blocks
+"""
 
 _ZEROS = re.compile(
     r"  initial begin\n(?:    (?P<name>\w+)\[\d+\] = (?P<zero>\d+'h0+);\n)+  end\n"
@@ -35,18 +36,13 @@ _ZEROS = re.compile(
 _HOST_FILES = ("gobo_registers.h", "gobo_registers.json")  # for programs that drive it
 
 
-def top_name(name: str, unit: str = "decode") -> str:
-    """Return the Verilog module's name of a unit of a named configuration."""
-    return f"{unit}_{name}"
-
-
 def ports(component: wiring.Component) -> list[dict[str, Any]]:
     """Return the ports of a component: name, direction (``input``, ``output``), width in bits."""
     return [
         {
             "name": name,
-            "direction": "input" if member.flow.name == "In" else "output",
-            "width": len(getattr(component, name)),
+            "direction": "input" if member.flow is wiring.In else "output",
+            "width": len(Value.cast(getattr(component, name))),
         }
         for name, member in component.signature.members.items()
     ]
@@ -100,47 +96,24 @@ def _umask() -> int:
     return mask
 
 
-def _designs(
-    name: str | None, unit: str | None
-) -> list[tuple[str, str, GoboConfig | ArrayConfig]]:
-    """Return unit, name and configuration of all that have this name and are of this unit.
-
-    None stands for any; ``ValueError`` lists the names there are.
-    """
-    known = [
-        (kind, each, config)
-        for kind, configs in UNITS.items() if unit in (None, kind)
-        for each, config in configs.items()
-    ]  # fmt: skip
-    designs = [design for design in known if name in (None, design[1])]
-    if not designs:
-        what = f"{unit} configuration" if unit else "configuration"
-        names = ", ".join(dict.fromkeys(each for _, each, _ in known))
-        raise ValueError(f"no {what} is called {name!r}; there are {names}")
-    return designs
-
-
-def _verilog(name: str | None, unit: str | None, folder: Path) -> None:
-    """Write Verilog and JSON of these units; beside an accelerator also its registers."""
-    designs = _designs(name, unit)
-    for kind, called, config in designs:
-        component: wiring.Component = (
-            Accelerator(config) if isinstance(config, ArrayConfig) else DecodeAxis(config)
-        )
-        top = top_name(called, kind)
+def _verilog(designs: Sequence[Design], folder: Path) -> None:
+    """Write Verilog and JSON of designs; beside an accelerator also its registers."""
+    for design in designs:
+        component, top = design.component(), design.top
         about = {
             "top": top,
             "version": __version__,
-            "name": called,
-            "configuration": config.as_dict(),
+            "unit": design.unit,
+            "name": design.name,
+            "configuration": design.config.as_dict(),
             "ports": ports(component),
             "interface": component.metadata.as_json(),
         }
         path = folder / f"{top}.v"
         changed = _write(path, emit(component, top))
         _write(folder / f"{top}.json", json.dumps(about, indent=1) + "\n")
-        _tell(path, changed, f": {describe(config)}")
-    if any(kind == "accelerator" for kind, _, _ in designs):
+        _tell(path, changed, f": {describe(design.config)}")
+    if any(design.unit == "accelerator" for design in designs):
         _registers(folder, _HOST_FILES)
 
 
@@ -176,10 +149,11 @@ def _count(number: int, what: str) -> str:
 
 
 def _list() -> None:
-    for unit, configs in UNITS.items():
+    for unit, one in UNITS.items():
         print(f"{unit}:")
-        for name, config in configs.items():
+        for name, config in one.configs.items():
             print(f"  {name:8} {describe(config)}")
+    print(f"blocks of an accelerator:\n  {', '.join(BLOCKS)}")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -187,7 +161,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m gobo_rtl",
         description="Verilog of GOBO's hardware.",
-        epilog="example: python -m gobo_rtl verilog --config default -o build/verilog",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="show the named configurations")
@@ -196,8 +171,14 @@ def main(arguments: list[str] | None = None) -> int:
     which.add_argument("--config", metavar="NAME", help="a named configuration, see `list`")
     which.add_argument("--all", action="store_true", help="all named configurations")
     make.add_argument(
-        "--unit", choices=UNITS, help="only this unit (default: every unit that has the name)"
-    )
+        "--unit", choices=UNITS | BLOCKS, metavar="UNIT",
+        help="only this unit, or a block, see `list` (default: every unit that has the name)",
+    )  # fmt: skip
+    make.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE", dest="changes",
+        help="another size than the configuration's, as rows=64 or index_widths=2,3; may be given "
+        "several times, and becomes part of the name",
+    )  # fmt: skip
     make.add_argument("-o", "--output", metavar="DIR", type=Path, required=True)
     describes = commands.add_parser(
         "registers", help="write the accelerator's registers as C header, JSON and page"
@@ -210,7 +191,7 @@ def main(arguments: list[str] | None = None) -> int:
         elif given.command == "registers":
             _registers(given.output, registers.files())
         else:
-            _verilog(None if given.all else given.config, given.unit, given.output)
+            _verilog(designs(given.config, given.unit, given.changes), given.output)
     except (ValueError, OSError) as error:
         print(f"gobo_rtl: {error}", file=sys.stderr)
         return 2

@@ -60,6 +60,7 @@ from gobo_rtl.top.divide import Divide
 from gobo_rtl.top.engine import Engine
 from gobo_rtl.top.fetch import Fetch
 from gobo_rtl.top.record import RecordReader
+from gobo_rtl.units import Flat
 
 SECTIONS = ["Paper", "Parameters", "Members", "Timing", "Numerics"]
 CONFIG = CONFIGS["rows"]  # has all optional ports
@@ -68,7 +69,7 @@ COMPONENTS = [
     *(kind(CONFIG) for kind in (DecodeAxis, DecodeUnit, IndexReader, OutlierReader)),
     *(kind(CONFIG) for kind in (Merge, Schedule, Lanes, Checks)),
     *(FloatMultiplier(), FloatAdder(VALUE_FORMATS["fp32"]), MacPE(), BinsFp16PE()),
-    Holding(8, 4, 2),
+    *(Holding(8, 4, 2), Flat(Holding(8, 4, 2))),
     *(kind(ARRAYS["tiny"]) for kind in (Aligner, OutlierDecode, OutlierProduct, Select)),
     *(kind(ARRAYS["tiny"]) for kind in (Products, Bins, Combine, Array, Finish, Round)),
     *(kind(ArrayConfig(pe="mac")) for kind in (Mac, AddBias)),

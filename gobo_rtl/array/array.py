@@ -19,10 +19,10 @@ from ..pe.outlier import OutlierDecode
 from ..pe.products import Products
 from ..pe.select import Select
 
-__all__ = ["Array"]
+__all__ = ["COLUMNS", "Array"]
 
 # A column of each kind of PE, and what makes sums of what its rows hold, where that takes more.
-_PES: dict[str, tuple[type[Column], type[Combine] | None]] = {
+COLUMNS: dict[str, tuple[type[Column], type[Combine] | None]] = {
     "products": (Products, None),
     "bins": (Bins, Combine),
     "mac": (Mac, None),
@@ -72,7 +72,7 @@ class Array(wiring.Component):
 
     def __init__(self, config: ArrayConfig):
         self.config = config
-        self.column, self.combine = _PES[config.pe]
+        self.column, self.combine = COLUMNS[config.pe]
         super().__init__({
             "i": In(stream.Signature(StepLayout(config), always_ready=True)),
             "o": Out(stream.Signature(SumsLayout(config))),

@@ -3,8 +3,10 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,12 +22,15 @@ from gobo_rtl.bus.axi_stream import DecodeAxis
 from gobo_rtl.cli import emit, main, ports
 from gobo_rtl.config import CONFIGS
 from gobo_rtl.top.accelerator import Accelerator
+from gobo_rtl.units import BLOCKS
 
 
 def test_list_shows_every_configuration(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
-    shown = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
-    assert shown == ["decode:", *CONFIGS, "accelerator:", *ARRAYS]
+    *lines, blocks = capsys.readouterr().out.splitlines()
+    shown = [line.split()[0] for line in lines]
+    assert shown == ["decode:", *CONFIGS, "accelerator:", *ARRAYS, "blocks"]
+    assert blocks.strip().split(", ") == list(BLOCKS)
 
 
 def test_verilog_and_its_json_are_written(tmp_path: Path) -> None:
@@ -113,6 +118,13 @@ def test_a_memory_that_begins_with_zeros_is_a_loop_and_others_keep_their_words()
         ("huge", [], "no configuration is called 'huge'; there are tiny, default, "),
         ("paper", ["--unit", "decode"], "no decode configuration is called 'paper'; there are "),
         ("fp32", ["--unit", "accelerator"], "no accelerator configuration is called 'fp32'; "),
+        ("tiny", ["--set", "rows"], "a change is FIELD=VALUE, not 'rows'"),
+        ("tiny", ["--set", "rows=a"], "rows must be in whole numbers, not 'a'"),
+        ("tiny", ["--set", "rows=4,8"], "rows must be one number, not '4,8'"),
+        ("tiny", ["--set", "rows=5"], "rows must be a power of two, not 5"),
+        ("tiny", ["--set", "symmetric=1"], "symmetric must be true or false, not '1'"),
+        ("tiny", ["--set", "rwos=4"], "accelerator tiny has no field 'rwos'; there are rows, "),
+        ("tiny", ["--set", "lanes=4", "--unit", "column"], "column tiny has no field 'lanes'; "),
     ],
 )  # fmt: skip
 def test_an_unknown_configuration_is_a_sentence_and_status_two(
@@ -122,6 +134,34 @@ def test_an_unknown_configuration_is_a_sentence_and_status_two(
     error = capsys.readouterr().err
     assert error.startswith(f"gobo_rtl: {sentence}") and error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_changes_make_a_configuration_of_ones_own(tmp_path: Path) -> None:
+    changes = ["--set", "pe=bins", "--set", "index_widths=2,3", "--set", "symmetric=true"]
+    assert main(["verilog", "--config", "tiny", *changes, "-o", str(tmp_path)]) == 0
+    top = "accelerator_tiny_pe_bins_index_widths_23_symmetric_true"  # a decode unit has no PEs
+    assert sorted(path.name for path in tmp_path.iterdir() if "registers" not in path.name) == [
+        f"{top}.json", f"{top}.v"]  # fmt: skip
+    config = replace(ARRAYS["tiny"], pe="bins", index_widths=(2, 3), symmetric=True)
+    assert (tmp_path / f"{top}.v").read_text() == emit(Accelerator(config), top)
+    assert json.loads((tmp_path / f"{top}.json").read_text())["configuration"] == config.as_dict()
+    assert main(["verilog", "--all", *changes, "-o", str(tmp_path / "all")]) == 2
+    assert not (tmp_path / "all").exists()
+
+
+@pytest.mark.parametrize("block", [*BLOCKS])
+def test_a_block_is_written_by_itself(tmp_path: Path, block: str) -> None:
+    change = ["--set", "pe=bins"] if block == "combine" else []
+    command = ["verilog", "--config", "tiny", "--unit", block, *change, "-o", str(tmp_path)]
+    assert main(command) == 0
+    (file,) = tmp_path.glob("*.v")
+    assert file.stem == f"{block}_tiny{'_pe_bins' if change else ''}"
+    text = file.read_text()
+    header = text[text.index(f"module {file.stem}(") :].split(");", 1)[0]
+    about = json.loads(file.with_suffix(".json").read_text())
+    assert about["unit"] == block and about["ports"]
+    for port in about["ports"]:
+        assert re.search(rf"\b{port['name']}\b", header), port["name"]
 
 
 def test_a_folder_that_is_a_file_is_a_sentence_and_status_two(

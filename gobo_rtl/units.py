@@ -1,0 +1,199 @@
+"""What there is Verilog of: whole units with their named configurations, and an accelerator's
+blocks by themselves."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
+
+from amaranth.hdl import Const, Module, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In
+
+from .array.act_buffer import ActBuffer
+from .array.act_loader import ActLoader
+from .array.array import COLUMNS, Array
+from .array.bias_loader import BiasLoader
+from .array.finish import Finish
+from .array.result_writer import ResultWriter
+from .array.schedule import Schedule
+from .array.steps import Steps
+from .array.strip_buffer import StripBuffer
+from .array.weight_loader import WeightLoader
+from .array_config import ARRAYS, ArrayConfig
+from .bus.axi_stream import DecodeAxis
+from .config import CONFIGS, GoboConfig
+from .pe.align import Aligner
+from .pe.combine import Combine
+from .pe.outlier import OutlierDecode, OutlierProduct
+from .pe.round import Round
+from .pe.select import Select
+from .top.accelerator import Accelerator
+from .top.fetch import Fetch
+
+__all__ = ["BLOCKS", "UNITS", "Design", "designs", "top_name"]
+
+Config = TypeVar("Config", GoboConfig, ArrayConfig)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A component of a configuration, and the named ones."""
+
+    component: Callable[[Any], wiring.Component]
+    configs: Mapping[str, GoboConfig] | Mapping[str, ArrayConfig]
+
+
+class Flat(wiring.Component):
+    """A block with flat ports, ``i__payload`` for ``i.payload``.
+
+    Paper
+    -----
+    None: it is the same hardware.
+
+    Parameters
+    ----------
+    block : wiring.Component
+
+    Members
+    -------
+    * : In and Out
+        Those of the block, as bits; without a ``ready`` that is always 1.
+
+    Timing
+    ------
+    The block's.
+
+    Numerics
+    --------
+    The block's.
+    """
+
+    def __init__(self, block: wiring.Component):
+        self._block = block
+        self._inner = {
+            "__".join(map(str, path)): (member.flow, Value.cast(value))
+            for path, member, value in block.signature.flatten(block)
+            if not isinstance(value, Const)
+        }
+        super().__init__({name: flow(len(value)) for name, (flow, value) in self._inner.items()})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.block = self._block
+        for name, (flow, value) in self._inner.items():
+            outer = getattr(self, name)
+            m.d.comb += value.eq(outer) if flow is In else outer.eq(value)
+        return m
+
+
+def _column(config: ArrayConfig) -> wiring.Component:
+    return COLUMNS[config.pe][0](config)
+
+
+UNITS = {"decode": Unit(DecodeAxis, CONFIGS), "accelerator": Unit(Accelerator, ARRAYS)}
+"""Whole units, with flat ports in the names of AXI."""
+
+BLOCKS = {
+    "column": Unit(_column, ARRAYS),
+    **{
+        re.sub("(?<!^)([A-Z])", r"_\1", block.__name__).lower(): Unit(block, ARRAYS)
+        for block in (
+            Array, Select, Aligner, OutlierDecode, OutlierProduct, Combine, Finish, Round, Schedule,
+            Steps, StripBuffer, ActBuffer, WeightLoader, ActLoader, BiasLoader, ResultWriter, Fetch,
+        )
+    },
+}  # fmt: skip
+"""Blocks of an accelerator, to be measured by themselves."""
+
+
+def top_name(name: str, unit: str = "decode") -> str:
+    """Return the Verilog module's name of a unit of a named configuration."""
+    return f"{unit}_{name}"
+
+
+@dataclass(frozen=True)
+class Design:
+    """A unit of a configuration, and what it is called."""
+
+    unit: str
+    name: str
+    config: GoboConfig | ArrayConfig
+
+    @property
+    def top(self) -> str:
+        """The Verilog module's name."""
+        return top_name(self.name, self.unit)
+
+    def component(self) -> wiring.Component:
+        """Return the hardware."""
+        if self.unit in UNITS:
+            return UNITS[self.unit].component(self.config)
+        return Flat(BLOCKS[self.unit].component(self.config))
+
+
+def designs(
+    name: str | None = None, unit: str | None = None, changes: Sequence[str] = ()
+) -> list[Design]:
+    """Return the units, or one block, of a named configuration with ``changes``.
+
+    ``name`` None stands for all names, ``unit`` None for all whole units that have the name and
+    the fields that change. Each of ``changes`` is ``field=value``; they become part of the name.
+    ``ValueError`` says what there is instead.
+    """
+    if changes and name is None:
+        raise ValueError("changes need the configuration that they change; name one")
+    known = [
+        Design(kind, each, config)
+        for kind, one in (UNITS if unit is None else {unit: (UNITS | BLOCKS)[unit]}).items()
+        for each, config in one.configs.items()
+    ]
+    found = [design for design in known if name in (None, design.name)]
+    if not found:
+        what = f"{unit} configuration" if unit else "configuration"
+        names = ", ".join(dict.fromkeys(design.name for design in known))
+        raise ValueError(f"no {what} is called {name!r}; there are {names}")
+    if not changes:
+        return found
+    pairs = [_pair(change) for change in changes]
+    fitting = [d for d in found if {field for field, _ in pairs} <= _types(d.config).keys()]
+    if not fitting:
+        unknown = next(field for field, _ in pairs if field not in _types(found[-1].config))
+        names = ", ".join(_types(found[-1].config))
+        raise ValueError(f"{found[-1].unit} {name} has no field {unknown!r}; there are {names}")
+    words = "_".join(re.sub(r"\W", "", f"{field}_{value}") for field, value in pairs)
+    return [Design(d.unit, f"{name}_{words}", _changed(d.config, pairs)) for d in fitting]
+
+
+def _pair(change: str) -> tuple[str, str]:
+    field, equals, value = change.partition("=")
+    if not (field and equals and value):
+        raise ValueError(f"a change is FIELD=VALUE, not {change!r}")
+    return field, value
+
+
+def _types(config: GoboConfig | ArrayConfig) -> dict[str, Any]:
+    return {field.name: field.type for field in fields(config)}
+
+
+def _changed(config: Config, pairs: Sequence[tuple[str, str]]) -> Config:
+    types = _types(config)
+    return replace(config, **{field: _value(field, types[field], text) for field, text in pairs})
+
+
+def _value(field: str, kind: Any, text: str) -> Any:
+    """Return the text as a value of a field; the configuration checks if it takes it."""
+    if kind is str:
+        return text
+    if kind is bool:
+        if text not in ("true", "false"):
+            raise ValueError(f"{field} must be true or false, not {text!r}")
+        return text == "true"
+    numbers = text.split(",")
+    if not all(number.isascii() and number.isdigit() for number in numbers):
+        raise ValueError(f"{field} must be in whole numbers, not {text!r}")
+    if kind is int:
+        if len(numbers) != 1:
+            raise ValueError(f"{field} must be one number, not {text!r}")
+        return int(text)
+    return tuple(map(int, numbers))
