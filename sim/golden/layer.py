@@ -84,8 +84,17 @@ class ArrayLayer:
         return int(self.weights.shape[1])
 
     def halves(self, numbers: Ints) -> Halves:
-        """Return integers in the unit, weights or centroids of FP16, as its bits; zeros are +0."""
-        return np.ldexp(numbers.astype(np.float64), self.unit).astype(np.float16).view(np.uint16)
+        """Return integers in the unit, weights or centroids of FP16, as its bits; zeros are +0.
+
+        ``ValueError`` for one that FP16 does not have.
+        """
+        exact = np.ldexp(numbers.astype(np.float64), self.unit)
+        with np.errstate(over="ignore"):
+            halves = exact.astype(np.float16)
+        for place in np.argwhere(halves != exact)[:1]:
+            at = tuple(int(n) for n in place)
+            raise ValueError(f"{int(numbers[at])} at {at} is not FP16 in units of 2^{self.unit}")
+        return halves.view(np.uint16)
 
     @property
     def symmetric(self) -> bool:

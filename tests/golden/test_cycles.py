@@ -20,6 +20,8 @@ VARIANTS = {
     **ARRAYS,
     "int8": replace(TINY, act_format="int8", act_width=8),
     "absolute": replace(TINY, align="absolute", act_width=41),
+    "mac": replace(TINY, pe="mac"),
+    "bins_fp16": replace(TINY, pe="bins_fp16"),
     "fp32": replace(TINY, act_format="fp32", act_width=24, pe="bins", rows=8, columns=3),
 }
 

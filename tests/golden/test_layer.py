@@ -33,10 +33,11 @@ from sim.golden.values import quiet_nan
 from tests.quant import toy
 
 from .numbers import nearest, number
+from .test_floating import exact_product, exact_sum
 
 SEED = 41
 TINY = ARRAYS["tiny"]
-FP32 = VALUE_FORMATS["fp32"]
+FP16, FP32 = VALUE_FORMATS["fp16"], VALUE_FORMATS["fp32"]
 
 
 def layer(rows: int, columns: int, index_width: int = 3, share: float = 0.05,
@@ -106,6 +107,59 @@ def test_any_layer_equals_the_definition_on_any_pe(
     want = due(config, given_layer, acts, -7)
     assert compute(config, given_layer, acts, -7).tolist() == want
     assert compute_by_passes(config, given_layer, acts, -7).tolist() == want
+
+
+def ordered(config: ArrayConfig, given: ArrayLayer, acts: np.ndarray) -> list:
+    """What PEs in floating point do, one operation after the other, each rounded by fractions."""
+    codebook = given.halves(given.codebook).tolist()
+    top, shared = len(codebook) - 1, len(codebook) >> config.symmetric
+    results = []
+    for token in acts.tolist():
+        row_results = []
+        for index, outlier, row, bias in zip(
+            given.index.tolist(), given.outlier.tolist(), given.halves(given.weights).tolist(),
+            given.bias.tolist(), strict=True,
+        ):  # fmt: skip
+            total, bins = 0, [0] * shared
+            for act, i, here, weight in zip(token, index, outlier, row, strict=True):
+                if config.pe == "mac" or here:
+                    total = exact_sum(FP32, total, exact_product(weight, act))
+                elif i < shared:
+                    bins[i] = exact_sum(FP16, bins[i], act)
+                else:
+                    bins[top - i] = exact_sum(FP16, bins[top - i], act ^ 0x8000)
+            if config.pe == "bins_fp16":
+                for centroid, value in zip(codebook, bins, strict=False):
+                    total = exact_sum(FP32, total, exact_product(centroid, value))
+            row_results.append(exact_sum(FP32, total, bias))
+        results.append(row_results)
+    return results
+
+
+@settings(max_examples=25)
+@given(
+    rows=st.integers(1, 7), columns=st.integers(1, 15), tokens=st.integers(1, 5),
+    pe=st.sampled_from(["mac", "bins_fp16"]), symmetric=st.booleans(),
+    index_width=st.integers(2, 4), seed=st.integers(0, 99),
+)  # fmt: skip
+def test_pes_in_floating_point_do_one_operation_after_the_other(
+    rows, columns, tokens, pe, symmetric, index_width, seed
+):
+    config = replace(TINY, pe=pe, symmetric=symmetric)
+    made = layer(rows, columns, index_width, 0.2, seed)
+    weights = np.where(made.outlier, made.weights & ~15, made.weights)  # of 10 bits: FP16 has them
+    made = replace(made, weights=weights)
+    acts = activations(config, tokens, columns, seed)
+    want = ordered(config, made, acts)
+    assert compute(config, made, acts).tolist() == want
+    assert compute_by_passes(config, made, acts).tolist() == want
+
+
+def test_weights_that_fp16_does_not_have_are_refused():
+    made = layer(4, 20, share=0)
+    made.weights[2, 3] = 4097
+    with pytest.raises(ValueError, match=r"4097 at \(2, 3\) is not FP16 in units of 2\^-14"):
+        compute(replace(TINY, pe="mac"), made, activations(TINY, 2, 20))
 
 
 def test_a_layer_by_hand():

@@ -7,6 +7,10 @@ __all__ = ["BENCHES", "FAULTS"]
 # What pytest runs for a file whose path begins so, the first that fits: the quickest that will do.
 BENCHES: dict[str, tuple[str, ...]] = {
     "gobo_rtl/pe/align.py": ("tests/rtl/test_align.py",),
+    **dict.fromkeys(
+        ("gobo_rtl/pe/mac.py", "gobo_rtl/pe/bins_fp16.py", "gobo_rtl/pe/add_bias.py"),
+        ("tests/rtl/test_floating_arrays.py", "-k", "order or golden or biases"),
+    ),
     "gobo_rtl/pe/round.py": ("tests/rtl/test_finish.py", "-k", "hand or cancel or corner"),
     "gobo_rtl/pe/": ("tests/rtl/test_array.py", "-k", "hand or default or shapes"),
     "gobo_rtl/array/array.py": ("tests/rtl/test_array.py", "-k", "hand or default or bubble"),
@@ -43,6 +47,8 @@ UNIT = "gobo_rtl/decode/unit.py"
 SELECT = "gobo_rtl/pe/select.py"
 PRODUCTS = "gobo_rtl/pe/products.py"
 BINS = "gobo_rtl/pe/bins.py"
+MAC = "gobo_rtl/pe/mac.py"
+BINS_FP16 = "gobo_rtl/pe/bins_fp16.py"
 ROUND = "gobo_rtl/pe/round.py"
 ARRAY = "gobo_rtl/array/array.py"
 FINISH = "gobo_rtl/array/finish.py"
@@ -100,6 +106,16 @@ FAULTS: tuple[Fault, ...] = (
           "Array(products)[row.index]", "Array(products)[row.index ^ 1]"),
     Fault("the last term is not in the sum", "gobo_rtl/pe/column.py",
           "self.select.last, since, ", "self.select.last, since - 1, "),
+    Fault("an outlier's product is not in the sum of a mac", MAC,
+          "row.take | row.hits.any()", "row.take"),
+    Fault("the upper half of a codebook has the wrong sign", MAC,
+          "sign = row.negate << (_FP16.width - 1)", "sign = 0"),
+    Fault("outliers of the pass before are in the sum", BINS_FP16,
+          "Mux(select.first, 0, before)", "before"),
+    Fault("bins are multiplied by the centroids of the next layer", BINS_FP16,
+          "delayed(m, centroid, n, ", "delayed(m, centroid, 0, "),
+    Fault("a bias is not added", "gobo_rtl/pe/add_bias.py",
+          "adder.b.eq(self.bias)", "adder.b.eq(0)"),
     Fault("outliers of the last row are dropped", SELECT,
           "row.hits.eq(hits)", "row.hits.eq(hits if number + 1 < config.rows else 0)"),
     Fault("an outlier's row takes its centroid too", SELECT,
@@ -179,6 +195,10 @@ FAULTS: tuple[Fault, ...] = (
           "if outlier[row, k]:", "if outlier[row, k] and row + 1 < rows:"),
     Fault("golden: the last term is lost", "sim/golden/products.py",
           "for k in range(steps):", "for k in range(steps - 1):"),
+    Fault("golden: a mac loses the last product", "sim/golden/mac.py",
+          "zip(weights.T, acts.T, strict=True)", "zip(weights.T[:-1], acts.T, strict=False)"),
+    Fault("golden: an FP16 bin takes what it should give", "sim/golden/bins_fp16.py",
+          "act[:, None] ^ sign[rows, k]", "act[:, None]"),
     Fault("golden: the unit of the sums is one off", "sim/golden/layer.py",
           "aligned.exponent + layer.unit", "aligned.exponent + layer.unit + 1"),
     Fault("golden: half to odd", "sim/golden/arith.py",
