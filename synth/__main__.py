@@ -16,6 +16,7 @@ examples:
   python -m synth run
   python -m synth run --liberty sg13g2_stdcell_typ_1p20V_25C.lib.gz --config default
   python -m synth run --pdk asap7 --pdk-dir ~/pdk --config default
+  python -m synth run --unit column --verilog build/blocks
   python -m synth area --config default
 """
 
@@ -49,8 +50,13 @@ def _parser() -> argparse.ArgumentParser:
             help="a configuration, may be given several times (default: all that are emitted)",
         )  # fmt: skip
         command.add_argument(
+            "--unit", default="decode",
+            help="what to take, also a block of an accelerator as `python -m gobo_rtl list` shows "
+            "them (default: %(default)s)",
+        )  # fmt: skip
+        command.add_argument(
             "--verilog", type=Path, default=Path("build/verilog"), metavar="DIR",
-            help="where decode_NAME.v and .json are (default: %(default)s)",
+            help="where UNIT_NAME.v and .json are (default: %(default)s)",
         )  # fmt: skip
         command.add_argument(
             "-o", "--output", type=Path, default=Path("build/synth"), metavar="DIR",
@@ -81,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     if not 0.01 <= options.clock <= 1000:
         raise SynthError(f"--clock must be in 0.01..1000 ns, not {options.clock:g}")
-    designs = report.find_designs(options.verilog, options.config)
+    designs = report.find_designs(options.verilog, options.config, options.unit)
     errors = Console(stderr=True)
     if options.pdk:
         first, *more = pdk.find(options.pdk, options.pdk_dir)

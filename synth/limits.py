@@ -17,7 +17,7 @@ Limits = dict[str, dict[str, dict[str, float]]]
 
 
 def read(path: Path = FILE) -> Limits:
-    """Return {start of a library's name: {configuration: {measure: limit}}}."""
+    """Return {start of a library's name: {module: {measure: limit}}}."""
     limits: Limits = tomllib.loads(path.read_text(encoding="utf-8"))
     for library, configs in limits.items():
         for config, measures in configs.items():
@@ -36,11 +36,11 @@ def over(limits: Limits, library: str, row: Mapping[str, Any]) -> list[str]:
     for start, configs in limits.items():
         if not library.startswith(start):
             continue
-        for measure, limit in configs.get(row["config"], {}).items():
+        for measure, limit in configs.get(row["top"], {}).items():
             value = row[measure]
             if value is not None and value > limit * (1 + SLACK):
                 sentences.append(
-                    f"{row['config']}: {measure} is {value:,.6g} {UNITS[measure]}, "
+                    f"{row['top']}: {measure} is {value:,.6g} {UNITS[measure]}, "
                     f"{100 * (value / limit - 1):.1f} % above the limit of {limit:,.6g} "
                     f"{UNITS[measure]} for {start} ({100 * SLACK:.0f} % allowed)"
                 )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
+from math import prod
 from os import cpu_count
 from pathlib import Path
 from typing import Any
@@ -21,73 +22,92 @@ from synth.library import Library
 __all__ = ["COLUMNS", "Design", "area", "find_designs", "measure", "measure_all", "save", "table"]
 
 COLUMNS = (
-    "config", "top", "lanes", "area_um2", "area_per_lane_um2", "cells", "flip_flops",
+    "unit", "config", "top", "lanes", "area_um2", "area_per_lane_um2", "cells", "flip_flops",
     "sequential_area_um2", "mux_area_um2", "area_to_mux", "recipe", "delay_ns",
     "delay_tool", "path",
 )  # fmt: skip
 Row = dict[str, Any]
+
+# The sizes whose product is what works beside each other.
+_LANES = {
+    "decode": ("lanes",), "column": ("rows",), "array": ("rows", "columns"),
+    "accelerator": ("rows", "columns"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Design:
     """Emitted Verilog of a named configuration, and the sizes that its JSON gives."""
 
+    unit: str
     config: str
     verilog: Path
-    lanes: int
-    index_width: int
-    value_width: int
+    sizes: dict[str, Any]
 
     @property
     def top(self) -> str:
         """Name of the top module: that of the file."""
         return self.verilog.stem
 
+    @property
+    def lanes(self) -> int:
+        """What works beside each other in it: lanes of a decoder, PEs of an array, else 1."""
+        return prod(self.sizes[name] for name in _LANES.get(self.unit, ()))
 
-def find_designs(folder: Path, names: Sequence[str]) -> list[Design]:
-    """Return the designs of ``folder`` called ``names``, or all when there are no names."""
-    found = {path.stem.removeprefix("decode_"): path for path in folder.glob("decode_*.v")}
+    def mux(self) -> str | None:
+        """Return Verilog of the bare look-ups that a decoder cannot do without; None if it is
+        none."""
+        if self.unit != "decode":
+            return None
+        width = {"fp16": 16, "bf16": 16, "fp32": 32}[self.sizes["value_format"]]
+        return reference.mux_verilog(self.lanes, max(self.sizes["index_widths"]), width)
+
+
+def find_designs(folder: Path, names: Sequence[str], unit: str = "decode") -> list[Design]:
+    """Return the designs of a unit in ``folder`` called ``names``, or all when there are none."""
+    found = {path.stem.removeprefix(f"{unit}_"): path for path in folder.glob(f"{unit}_*.v")}
     if not found:
-        raise SynthError(f"no decode_*.v in {folder}; `make verilog` writes them")
+        raise SynthError(
+            f"no {unit}_*.v in {folder}; `make verilog` writes those of whole units, `python -m "
+            "gobo_rtl verilog --unit` those of blocks"
+        )
     for name in names:
         if name not in found:
             raise SynthError(
                 f"no configuration is called {name!r}; there is {', '.join(sorted(found))}"
             )
-    return [_design(name, found[name]) for name in names or sorted(found)]
+    return [_design(unit, name, found[name]) for name in names or sorted(found)]
 
 
-def _design(config: str, verilog: Path) -> Design:
+def _design(unit: str, config: str, verilog: Path) -> Design:
     """Read the sizes of a design from the JSON beside its Verilog."""
     path = verilog.with_suffix(".json")
     try:
         sizes = json.loads(path.read_text(encoding="utf-8"))["configuration"]
-        widths = {"fp16": 16, "bf16": 16, "fp32": 32}
-        return Design(
-            config, verilog, sizes["lanes"], max(sizes["index_widths"]),
-            widths[sizes["value_format"]],
-        )  # fmt: skip
+        design = Design(unit, config, verilog, sizes)
+        design.mux(), design.lanes
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SynthError(
-            f"cannot read the sizes of {verilog.name} from {path}: {error!r}; "
-            "`make verilog` writes both"
+            f"cannot read the sizes of {verilog.name} from {path}: {error!r}; what wrote the "
+            "Verilog writes both"
         ) from error
+    return design
 
 
 def area(design: Design, library: Library, clock_ns: float, folder: Path) -> Row:
     """Return the configuration and the area of a design."""
-    work = folder / library.name / design.config
+    work = folder / library.name / design.top
     mapped = flow.synthesise(design.verilog, design.top, library, clock_ns, work)
     return {"config": design.config, "area_um2": round(mapped.area, 1)}
 
 
 def measure(design: Design, library: Library, clock_ns: float, folder: Path) -> Row:
-    """Return the figures of a design, a value for each of COLUMNS.
+    """Return the figures of a design, a value for each of COLUMNS; None where there is none.
 
     Recipes are tried from the smallest on until one meets the clock; when none does, the quickest
     result counts.
     """
-    work = folder / library.name / design.config
+    work = folder / library.name / design.top
     tried = []
     for recipe in flow.RECIPES if library.has_timing else ["small"]:
         mapped = flow.synthesise(
@@ -98,13 +118,13 @@ def measure(design: Design, library: Library, clock_ns: float, folder: Path) -> 
         if delay is None or delay <= clock_ns:
             break
     delay, recipe, mapped, tool, path = min(tried, key=lambda entry: entry[0] or 0.0)
-    bare = work / "mux"
-    write(
-        bare / "mux.v",
-        reference.mux_verilog(design.lanes, design.index_width, design.value_width),
-    )
-    mux = flow.synthesise(bare / "mux.v", "mux", library, clock_ns, bare)
+    mux = None
+    if text := design.mux():
+        bare = work / "mux"
+        write(bare / "mux.v", text)
+        mux = flow.synthesise(bare / "mux.v", "mux", library, clock_ns, bare).area
     return {
+        "unit": design.unit,
         "config": design.config,
         "top": design.top,
         "lanes": design.lanes,
@@ -113,8 +133,8 @@ def measure(design: Design, library: Library, clock_ns: float, folder: Path) -> 
         "cells": mapped.cells,
         "flip_flops": mapped.flip_flops,
         "sequential_area_um2": round(mapped.sequential_area, 1),
-        "mux_area_um2": round(mux.area, 1),
-        "area_to_mux": round(mapped.area / mux.area, 2),
+        "mux_area_um2": mux and round(mux, 1),
+        "area_to_mux": mux and round(mapped.area / mux, 2),
         "recipe": recipe,
         "delay_ns": delay,
         "delay_tool": tool,
@@ -159,7 +179,7 @@ def measure_all(
 
 
 def save(rows: Sequence[Row], library: Library, clock_ns: float, folder: Path) -> list[Path]:
-    """Write the rows as JSON, with how they were made, and as CSV; return the two paths."""
+    """Write the rows of a unit as JSON, with how they were made, and as CSV; return the paths."""
     document = {
         "library": {"name": library.name, "sha256": library.sha256, "timing": library.has_timing},
         "clock_ns": clock_ns,
@@ -171,7 +191,8 @@ def save(rows: Sequence[Row], library: Library, clock_ns: float, folder: Path) -
     writer = csv.DictWriter(lines, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    paths = [folder / f"{library.name}.json", folder / f"{library.name}.csv"]
+    stem = f"{rows[0]['unit']}-{library.name}"
+    paths = [folder / f"{stem}.json", folder / f"{stem}.csv"]
     for path, text in zip(
         paths, (json.dumps(document, indent=1) + "\n", lines.getvalue()), strict=True
     ):
@@ -194,10 +215,11 @@ def table(rows: Sequence[Row], library: Library, clock_ns: float) -> Table:
     result = Table(
         title=f"{library.name}, mapped for {clock_ns:g} ns", title_justify="left",
         caption_justify="left",
-        caption="muxes: the bare look-ups of all lanes, combinational, by the same flow",
+        caption="each: lane of a decoder, PE of an array; muxes: a decoder's bare look-ups, "
+        "combinational, by the same flow",
     )  # fmt: skip
     for name in (
-        "config", "area um2", "um2/lane", "cells", "flip-flops", "muxes um2", "x muxes",
+        "config", "area um2", "um2 each", "cells", "flip-flops", "muxes um2", "x muxes",
         "path ns", "by", "recipe",
     ):  # fmt: skip
         is_text = name in ("config", "by", "recipe")
@@ -205,9 +227,12 @@ def table(rows: Sequence[Row], library: Library, clock_ns: float) -> Table:
     for row in rows:
         result.add_row(
             row["config"], f"{row['area_um2']:,.0f}", f"{row['area_per_lane_um2']:,.0f}",
-            f"{row['cells']:,}", f"{row['flip_flops']:,}", f"{row['mux_area_um2']:,.0f}",
-            f"{row['area_to_mux']:.2f}",
-            "-" if row["delay_ns"] is None else f"{row['delay_ns']:.2f}", row["delay_tool"] or "-",
+            f"{row['cells']:,}", f"{row['flip_flops']:,}", _number(row["mux_area_um2"], 0),
+            _number(row["area_to_mux"]), _number(row["delay_ns"]), row["delay_tool"] or "-",
             row["recipe"],
         )  # fmt: skip
     return result
+
+
+def _number(value: float | None, places: int = 2) -> str:
+    return "-" if value is None else f"{value:,.{places}f}"

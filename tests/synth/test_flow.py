@@ -96,14 +96,15 @@ def test_run_writes_table_json_and_csv(
     arguments = ["--verilog", str(emitted(tmp_path / "v")), "-o", str(tmp_path / "out")]
     assert main(["run", "--liberty", str(compressed), *arguments]) == 0
     assert "nand" in capsys.readouterr().out
-    document = json.loads((tmp_path / "out" / "toy.json").read_text())
+    document = json.loads((tmp_path / "out" / "decode-toy.json").read_text())
     (row,) = document["designs"]
     assert tuple(row) == report.COLUMNS
     assert (row["area_um2"], row["area_per_lane_um2"], row["flip_flops"]) == (64.0, 32.0, 3)
     assert (row["delay_ns"], row["delay_tool"], row["path"]) == (0.4, "OpenSTA", "b_r -> o")
     assert row["mux_area_um2"] > 0
     assert document["library"]["name"] == "toy"
-    assert (tmp_path / "out" / "toy.csv").read_text().splitlines()[0] == ",".join(report.COLUMNS)
+    table = (tmp_path / "out" / "decode-toy.csv").read_text().splitlines()
+    assert table[0] == ",".join(report.COLUMNS)
     assert not [*(tmp_path / "out").rglob(".*")]  # no drafts are left
 
 
@@ -196,7 +197,8 @@ def test_a_library_that_is_none_is_refused_in_one_line(
         (["--config", "huge"], "no configuration is called 'huge'; there is nand"),
         (["--clock", "0"], "--clock must be in 0.01..1000 ns, not 0"),
         (["--clock", "nan"], "--clock must be in 0.01..1000 ns, not nan"),
-        (["--verilog", "nowhere"], "no decode_*.v in nowhere; `make verilog` writes them"),
+        (["--verilog", "nowhere"], "no decode_*.v in nowhere; `make verilog` writes those of whole "
+         "units, `python -m gobo_rtl verilog --unit` those of blocks"),
     ],
 )
 def test_wrong_arguments_are_refused_in_one_line(
@@ -216,12 +218,30 @@ def test_an_unwritable_output_is_told(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "Not a directory" in capsys.readouterr().err
 
 
+def test_a_block_has_pes_and_no_bare_look_ups(tmp_path: Path) -> None:
+    (tmp_path / "column_nand.v").write_text(NAND.replace("decode_nand", "column_nand"))
+    (tmp_path / "column_nand.json").write_text('{"configuration": {"rows": 4}}')
+    (design,) = report.find_designs(tmp_path, ["nand"], "column")
+    row = report.measure(design, load(TOY, tmp_path), 2.5, tmp_path)
+    assert (row["lanes"], row["area_um2"], row["area_per_lane_um2"]) == (4, 64.0, 16.0)
+    assert row["mux_area_um2"] is None and row["area_to_mux"] is None
+    report.table([row], load(TOY, tmp_path), 2.5)
+
+
+@pytest.mark.parametrize(
+    ("unit", "lanes"), [("array", 8), ("accelerator", 8), ("column", 4), ("steps", 1)]
+)
+def test_what_works_beside_each_other(unit: str, lanes: int) -> None:
+    sizes = {"rows": 4, "columns": 2}
+    assert report.Design(unit, "tiny", Path("x.v"), sizes).lanes == lanes
+
+
 def test_a_result_above_its_limit_says_by_how_much() -> None:
-    bounds: limits.Limits = {"toy": {"nand": {"area_um2": 50.0, "delay_ns": 0.5}}}
-    row = {"config": "nand", "area_um2": 64.0, "delay_ns": 0.5}
+    bounds: limits.Limits = {"toy": {"decode_nand": {"area_um2": 50.0, "delay_ns": 0.5}}}
+    row = {"top": "decode_nand", "area_um2": 64.0, "delay_ns": 0.5}
     (sentence,) = limits.over(bounds, "toy", row)
     assert sentence == (
-        "nand: area_um2 is 64 um2, 28.0 % above the limit of 50 um2 for toy (2 % allowed)"
+        "decode_nand: area_um2 is 64 um2, 28.0 % above the limit of 50 um2 for toy (2 % allowed)"
     )
     assert limits.over(bounds, "another", row) == []
     assert limits.over(bounds, "toy", {**row, "area_um2": 51.0}) == []
