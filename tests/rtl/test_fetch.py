@@ -339,6 +339,24 @@ def test_a_symmetric_array_demands_symmetric_layers() -> None:
     assert outcomes(config, cases) == ["layer"] + ["codebook"] * 4
 
 
+def test_pes_in_floating_point_get_the_bits_of_centroids_that_are_checked_all_the_same() -> None:
+    config = replace(TINY, pe="mac", symmetric=True)
+    low, least = value_bits(config, -2047, -13), value_bits(config, -1, -13)
+    refused = [
+        [low, least, least, low ^ 0x8000],  # signs
+        [low, least, 0, low ^ 0x8000],
+        [low, least, least ^ 0x8001, low ^ 0x8000],
+        [0xBC00, least, least ^ 0x8000, 0x3C00],  # 1 is 8192 units
+    ]
+    assert outcomes(config, [({}, {}, values) for values in refused]) == ["codebook"] * 4
+    for zeros in ([0, 0], [0, 0x8000], [0x8000, 0x8000]):
+        values = [low, *zeros, low ^ 0x8000]
+        (got,), outcome = run(config, store_of(config, [good_job(config)], good_layer(config),
+                                               values))  # fmt: skip
+        assert outcome["error"] == 0
+        assert list(got.codebook) == values + [0] * (config.bins - 4)
+
+
 INFINITE, NAN, LEAST = 0x7C00, 0x7E00, 0x0001
 CODEBOOK_FAULTS = {
     "too great": value_bits(TINY, 1 << 11, -13),
