@@ -112,7 +112,7 @@ class Mac(Column):
     is -0.
     """
 
-    codebook_delay = 2
+    codebook_delay = Column.select_delay
     latency = 6
 
     @staticmethod
@@ -125,12 +125,17 @@ class Mac(Column):
         outliers = [delayed(m, value, self.select_delay, f"outlier{n}")
                     for n, value in enumerate(self.outliers)]  # fmt: skip
         act = delayed(m, self.a, self.select_delay + 1, "a")
-        first = delayed(m, self.select.first, 2, "first")
+        multipliers = [FloatMultiplier(1) for _ in self.select.rows]
+        since = 1 + multipliers[0].latency  # cycles from `select` to the adders
+        first = delayed(m, self.select.first, since, "first")
         totals = []
-        for number, row in enumerate(self.select.rows):
-            m.submodules[f"multiplier{number}"] = multiplier = FloatMultiplier(1)
+        for number, (row, multiplier) in enumerate(
+            zip(self.select.rows, multipliers, strict=True)
+        ):
+            m.submodules[f"multiplier{number}"] = multiplier
             m.submodules[f"adder{number}"] = adder = FloatAdder(_FP32, 1)
-            takes = delayed(m, row.take | row.hits.any(), 2, f"takes{number}")
+            assert self.latency == self.select_delay + since + adder.latency + 1
+            takes = delayed(m, row.take | row.hits.any(), since, f"takes{number}")
             centroid = Signal(_FP16.width, name=f"centroid{number}")
             weight = Signal(_FP16.width, name=f"weight{number}", reset_less=True)
             sign = row.negate << (_FP16.width - 1)
