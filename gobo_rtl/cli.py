@@ -131,9 +131,10 @@ def describe(config: GoboConfig | ArrayConfig) -> str:
     """Return a configuration in a line of words."""
     widths = "/".join(map(str, config.index_widths))
     if isinstance(config, ArrayConfig):
+        acts = "as they are" if config.floating else f"aligned to {config.act_width} bits"
         return (
             f"{config.rows} rows x {config.columns} columns, {config.pe}, {widths}-bit indexes, "
-            f"{config.act_format} activations aligned to {config.act_width} bits, "
+            f"{config.act_format} activations {acts}, "
             f"{config.result_format} results, {config.beat_width}-bit beats, "
             f"{_count(config.outliers_per_step, 'outlier')} a step"
         )

@@ -19,7 +19,7 @@ from gobo_rtl import __version__
 from gobo_rtl.array_config import ARRAYS
 from gobo_rtl.bus import registers
 from gobo_rtl.bus.axi_stream import DecodeAxis
-from gobo_rtl.cli import emit, main, ports
+from gobo_rtl.cli import describe, emit, main, ports
 from gobo_rtl.config import CONFIGS
 from gobo_rtl.top.accelerator import Accelerator
 from gobo_rtl.units import BLOCKS
@@ -31,6 +31,13 @@ def test_list_shows_every_configuration(capsys: pytest.CaptureFixture[str]) -> N
     shown = [line.split()[0] for line in lines]
     assert shown == ["decode:", *CONFIGS, "accelerator:", *ARRAYS, "blocks"]
     assert blocks.strip().split(", ") == list(BLOCKS)
+
+
+def test_a_configuration_tells_what_becomes_of_activations() -> None:
+    tiny = ARRAYS["tiny"]
+    assert "products, 2/3/4-bit indexes, fp16 activations aligned to 16 bits" in describe(tiny)
+    mac = describe(replace(tiny, pe="mac"))
+    assert "mac, 2/3/4-bit indexes, fp16 activations as they are" in mac
 
 
 def test_verilog_and_its_json_are_written(tmp_path: Path) -> None:
