@@ -10,6 +10,7 @@ from gobo_rtl.array.finish import Finish
 from gobo_rtl.array_config import ARRAYS, ArrayConfig
 from gobo_rtl.array_layout import ResultBeatLayout, ResultPassLayout, SumsLayout
 from gobo_rtl.pe.round import Round
+from sim.golden.add_bias import add_bias
 from sim.golden.finish import finish
 from sim.pysim import idle, put, quiet, simulate
 
@@ -128,7 +129,8 @@ def test_rounding_by_hand() -> None:
 
 @dataclass(frozen=True)
 class Pass:
-    """Sums (columns, rows) of the array, and how much of them is in the matrix."""
+    """Sums (columns, rows) of the array, integers or bits of FP32, and how much of them is in the
+    matrix."""
 
     sums: np.ndarray
     exponent: np.ndarray
@@ -149,8 +151,11 @@ def some_passes(config: ArrayConfig, seed: int, strips: int = 5) -> list[Pass]:
         rows = int(rng.choice([config.rows, rng.integers(1, config.rows + 1)]))
         for n in range(int(rng.integers(1, 4))):
             columns = int(rng.choice([config.columns, rng.integers(1, config.columns + 1)]))
+            sums = rng.integers(-(1 << 30), 1 << 30, shape)
+            if config.floating:
+                sums = (sums * 2.0**-30).astype(np.float32).view(np.uint32)
             passes.append(Pass(
-                rng.integers(-(1 << 30), 1 << 30, shape), rng.integers(-38, -26, config.columns),
+                sums, rng.integers(-38, -26, config.columns),
                 rng.random(config.columns) < 0.1, rows, columns, bias, n == 0,
             ))  # fmt: skip
     return passes
@@ -160,7 +165,10 @@ def expected(config: ArrayConfig, passes: list[Pass]) -> list[tuple[int, int, bo
     """Return the beats, (data where it counts, keep, last)."""
     beats, size = [], config.result.width // 8
     for work in passes:
-        bits = finish(config, work.sums, work.exponent, work.special, work.bias)
+        if config.floating:
+            bits = add_bias(work.sums, work.bias)
+        else:
+            bits = finish(config, work.sums, work.exponent, work.special, work.bias)
         for column in bits[: work.columns, : work.rows]:
             burst = column.tobytes()
             for at in range(0, len(burst), config.beat_bytes):
@@ -191,9 +199,11 @@ def rtl_finish(
     sums, controls, biases = [], [], []
     for work in passes:
         for n, row in enumerate(work.sums.reshape(-1, lanes).tolist()):
+            unit = {"exponent": int(work.exponent[n // groups]),
+                    "special": int(work.special[n // groups])}  # fmt: skip
             sums.append(sums_of.const({
-                "sums": row, "exponent": int(work.exponent[n // groups]),
-                "special": int(work.special[n // groups]), "last": n == config.columns * groups - 1,
+                "sums": row, "last": n == config.columns * groups - 1,
+                **({} if config.floating else unit),
             }).as_bits())  # fmt: skip
         controls.append(pass_of.const({
             "rows": work.rows, "columns": work.columns, "new_strip": int(work.new_strip),
@@ -248,6 +258,7 @@ SHAPES = {
     "two beats of fp16": replace(TINY, result_format="fp16", rows=16, beat_width=128, columns=1),
     "a beat a column": replace(TINY, rows=4, beat_width=128, columns=3),
     "fp16, a beat a column": replace(TINY, rows=8, beat_width=128, result_format="fp16"),
+    "mac": replace(TINY, pe="mac", rows=8, columns=3),
 }
 
 
@@ -272,7 +283,7 @@ def test_a_pass_by_hand() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["tiny", "fp16"])
+@pytest.mark.parametrize("name", ["tiny", "fp16", "mac"])
 def test_results_come_at_the_full_rate(name: str) -> None:
     """Passes with a new strip each: after the first, nothing waits for biases."""
     config = SHAPES[name]

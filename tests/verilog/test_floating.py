@@ -41,9 +41,8 @@ def cases(config: ArrayConfig) -> list[Case]:
     ]
 
 
-@pytest.mark.parametrize("name", [
-    "mac", *(pytest.param(name, marks=pytest.mark.slow) for name in list(CONFIGS)[1:]),
-])  # fmt: skip
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONFIGS)
 def test_every_word_and_cycle_is_that_of_the_golden_model(name: str) -> None:
     config = CONFIGS[name]
     built = Machine(config, BUILD, 1 << 20)
