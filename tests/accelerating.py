@@ -232,7 +232,7 @@ def run_jobs(machine: Machine, jobs: Jobs) -> Finished:
     finished = machine.run(layout, limit=10_000 * len(works) + 10 * total)
     moved = {name: beats - before[name] for name, beats in machine.beats().items()}
     ends = [(completion.tag, completion.error) for completion in finished.completions]
-    assert ends == [(run.tag, "none") for run in jobs.runs]
+    assert ends == [(run.tag, "none") for run in jobs.runs], f"tags and errors are {ends}"
     for number, (results, due) in enumerate(zip(finished.results, jobs.due, strict=True)):
         wrong = np.argwhere(results != due)
         assert not wrong.size, f"job {number}: {len(wrong)} wrong words, from {wrong[0]}"

@@ -8,6 +8,7 @@ formulas of docs/accelerator.md, section 6.
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
+from importlib import import_module
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 
 from gobo_rtl.array_config import ARRAYS, ArrayConfig
+from gobo_rtl.cli import emit
 from quant.errors import QuantError
 from sim.golden.cycles import stall_drain
 from sim.golden.layer import compute
@@ -31,6 +33,7 @@ from tests.accelerating import (
     make_jobs,
     run_jobs,
 )
+from tests.sabotage.plant import Fault, planted_package
 
 pytestmark = pytest.mark.verilator
 SEED = 20261124
@@ -247,3 +250,23 @@ def test_bunched_outliers_stall_as_often_as_the_places_are_full(machine: Machine
     assert counters["outliers"] == 768 * 15
     # In each of 48 strips 15 steps have 16 outliers, of which four are taken in a cycle.
     assert counters["stall_outliers"] == 48 * 15 * 3
+
+
+# -- a fault ----------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_counter_that_is_a_bit_short_is_found_by_the_most_inputs(tmp_path: Path) -> None:
+    fault = Fault(
+        "steps are counted to a half", "gobo_rtl/array/act_buffer.py",
+        "step = Signal(config.step_bits)", "step = Signal(config.step_bits - 1)",
+    )  # fmt: skip
+    planted = planted_package(fault, tmp_path)
+    tiny = import_module(f"{planted}.array_config").ARRAYS["tiny"]
+    text = emit(import_module(f"{planted}.top.accelerator").Accelerator(tiny), "accelerator")
+    most, *_, fewer, fewest = large("tiny")
+    with Machine(ARRAYS["tiny"], BUILD, MEMORY, text) as machine:
+        by_itself(machine, fewest)
+        by_itself(machine, fewer)
+        with pytest.raises(AssertionError, match=r"too_large|wrong words"):
+            by_itself(machine, most)
