@@ -99,12 +99,12 @@ def machine(array: str) -> Iterator[Machine]:
 
 
 def case(config: ArrayConfig, row: Row, number: int) -> Case:
-    """Return a job; index widths and kinds of biases in turn."""
+    """Return a job; index widths and kinds of biases in turn, not in step with anything else."""
     inputs, widths = min(row.inputs, config.max_inputs), config.index_widths
     tiles = block_tiles(config, row.tokens, inputs) if row.how == "all" else 1
     shape = Shape(
-        rows=row.outputs, columns=inputs, index_width=widths[number % len(widths)],
-        pattern=row.outliers, bias=("normal", "special", "none")[number % 3],
+        rows=row.outputs, columns=inputs, index_width=widths[(number + number // 6) % len(widths)],
+        pattern=row.outliers, bias=("normal", "special", "none")[(number + number // 3) % 3],
         symmetric=config.symmetric,
     )  # fmt: skip
     return Case(shape=shape, tokens=row.tokens, acts=row.acts, block_tiles=tiles,
@@ -113,9 +113,11 @@ def case(config: ArrayConfig, row: Row, number: int) -> Case:
 
 def small(config: ArrayConfig, shape: tuple[int, int, int]) -> list[Case]:
     """Return jobs of a shape, outputs by inputs by tokens."""
-    every = product(OUTLIERS, ACTIVATIONS)
-    rows = (Row(*shape, *each, ("all", "one", "resident")[n % 3]) for n, each in enumerate(every))
-    return [case(config, row, number) for number, row in enumerate(rows)]
+    cases = []
+    for n, (outliers, acts) in enumerate(product(OUTLIERS, ACTIVATIONS)):
+        how = ("all", "one", "resident")[(n // 2 + n // 6) % 3]
+        cases.append(case(config, Row(*shape, outliers, acts, how), n))
+    return cases
 
 
 def large(array: str) -> list[Case]:
