@@ -3,8 +3,8 @@
 A :class:`Claims` builds a circuit around a design: free inputs, what is assumed of them, and
 claims, each a bit that is to be 1 in every cycle.  Registers of the design hold anything in cycle
 0, in which it is reset, so that what is proved holds for a chip that was just switched on; the
-claims are about cycles from 1 on.  The circuit goes through yosys to an and-inverter graph, and
-to ABC:
+claims are about cycles from 1 on.  A design that is ``cleared`` begins with the reset values and 0
+instead, in cycle 0.  The circuit goes through yosys to an and-inverter graph, and to ABC:
 
 - :func:`prove`: PDR (IC3), which finds an inductive invariant itself: true in all cycles for ever;
 - :func:`bounded`: no counterexample in so many cycles;
@@ -36,6 +36,7 @@ __all__ = ["Claims", "Verdict", "bounded", "prove", "reach"]
 
 ABC = Path(pyosys.__file__).parent / "yosys-abc"
 LIMIT_SECONDS = 900
+SWEPT = "swept.aig"
 
 _CHILD = "import sys; from pyosys import libyosys as ys; ys.run_pass('script flow.ys', ys.Design())"
 _YOSYS = """
@@ -67,15 +68,16 @@ write_aiger -zinit -map events.aim events.aig
 class Claims:
     """A design among free inputs, with assumptions, claims and events."""
 
-    def __init__(self, dut: wiring.Component) -> None:
+    def __init__(self, dut: wiring.Component, *, cleared: bool = False) -> None:
         self.m = Module()
+        self.cleared = cleared
         self.dut = dut
         self.ports: list[Signal] = []
         self.claims: dict[str, Value] = {}
         self.events: dict[str, Value] = {}
         self.is_built = False
         self._assumed: list[Value] = []
-        self.reset = Signal(init=1)
+        self.reset = Signal(init=not cleared)
         """The first cycle."""
         self.m.domains.sync = self.clock = ClockDomain("sync", reset_less=True)
         self.m.submodules.dut = ResetInserter(self.reset)(dut)
@@ -162,7 +164,8 @@ class Claims:
         text = rtlil.convert(m, name="top", ports=[self.clock.clk, *self.ports, *outputs])
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "circuit.il").write_text(text)
-        (folder / "flow.ys").write_text(_YOSYS)
+        flow = _YOSYS.replace("setattr -unset init w:dut.*\n", "") if self.cleared else _YOSYS
+        (folder / "flow.ys").write_text(flow)
         _run(folder, sys.executable, "-c", _CHILD)
 
 
@@ -183,7 +186,8 @@ def prove(claims: Claims, folder: Path, *, sweep: bool = False) -> Verdict:
     With ``sweep`` registers that provably hold the same are made one before: worth it where the
     claims count what the design counts.
     """
-    return _verdict(claims, folder, f"{'scorr; ' if sweep else ''}pdr -T {LIMIT_SECONDS}")
+    first = f"scorr{' -C 100000' if claims.cleared else ''}; write_aiger {SWEPT}; " if sweep else ""
+    return _verdict(claims, folder, f"{first}pdr -T {LIMIT_SECONDS}")
 
 
 def bounded(claims: Claims, folder: Path, cycles: int) -> Verdict:
@@ -210,8 +214,18 @@ def _verdict(claims: Claims, folder: Path, command: str) -> Verdict:
     said = _run(folder, str(ABC), "-c", f"read_aiger claims.aig; {command}")
     if found := re.search(r"Output (\d+) of miter \S+ was asserted in frame (\d+)", said):
         return Verdict(False, int(found[2]), list(claims.claims)[int(found[1])])
-    proved = "Property proved" in said or "No output asserted" in said
+    proved = "Property proved" in said or "No output asserted" in said or _all_zero(folder / SWEPT)
     return Verdict(True if proved else None)
+
+
+def _all_zero(circuit: Path) -> bool:
+    """Return whether a circuit is there whose outputs have all been found to be 0."""
+    if not circuit.exists():
+        return False
+    with circuit.open("rb") as file:
+        latches, outputs = (int(number) for number in file.readline().split()[3:5])
+        lines = [file.readline().split()[0] for _ in range(latches + outputs)]
+    return outputs > 0 and set(lines[latches:]) == {b"0"}
 
 
 def _run(folder: Path, *command: str) -> str:
