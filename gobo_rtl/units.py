@@ -24,7 +24,6 @@ from .array_config import ARRAYS, ArrayConfig
 from .bus.axi_stream import DecodeAxis
 from .config import CONFIGS, GoboConfig
 from .pe.align import Aligner
-from .pe.combine import Combine
 from .pe.outlier import OutlierDecode, OutlierProduct
 from .pe.round import Round
 from .pe.select import Select
@@ -91,15 +90,23 @@ def _column(config: ArrayConfig) -> wiring.Component:
     return COLUMNS[config.pe][0](config)
 
 
+def _combine(config: ArrayConfig) -> wiring.Component:
+    combine = COLUMNS[config.pe][1]
+    if combine is None:
+        raise ValueError(f"pe {config.pe!r} has sums at once, and nothing to combine")
+    return combine(config)
+
+
 UNITS = {"decode": Unit(DecodeAxis, CONFIGS), "accelerator": Unit(Accelerator, ARRAYS)}
 """Whole units, with flat ports in the names of AXI."""
 
 BLOCKS = {
     "column": Unit(_column, ARRAYS),
+    "combine": Unit(_combine, ARRAYS),
     **{
         re.sub("(?<!^)([A-Z])", r"_\1", block.__name__).lower(): Unit(block, ARRAYS)
         for block in (
-            Array, Select, Aligner, OutlierDecode, OutlierProduct, Combine, Finish, Round, Schedule,
+            Array, Select, Aligner, OutlierDecode, OutlierProduct, Finish, Round, Schedule,
             Steps, StripBuffer, ActBuffer, WeightLoader, ActLoader, BiasLoader, ResultWriter, Fetch,
         )
     },

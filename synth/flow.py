@@ -130,11 +130,12 @@ proc
 check -assert
 synth -flatten -top {top}
 opt -full
+simplemap
 {gates}
 dfflibmap -liberty library.lib{unused}
 abc -liberty library.lib -script abc.script{constraints}{unused}
 opt_clean -purge
-check -assert
+check -assert -mapped
 tee -q -o stat.json stat -json -liberty library.lib
 rename -wire
 splitnets -ports -format __
