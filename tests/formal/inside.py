@@ -1,12 +1,16 @@
-"""A design elaborated before its proof is built, for claims about what is inside it."""
+"""Designs for proofs: smaller than any that is made, or elaborated before the proof is built, for
+claims about what is inside."""
 
+from copy import copy
 from typing import Any
 from unittest.mock import patch
 
 from amaranth.hdl import Elaboratable, Fragment, Module
 from amaranth.lib import wiring
 
-__all__ = ["Elaborated", "elaborated"]
+from gobo_rtl.array_config import ArrayConfig
+
+__all__ = ["Elaborated", "elaborated", "resized"]
 
 
 class Elaborated(Elaboratable):
@@ -28,3 +32,11 @@ def elaborated(part: wiring.Component, kind: type) -> tuple[Fragment, list[Any]]
 
     with patch.object(kind, "elaborate", record):
         return Fragment.get(part, None), found
+
+
+def resized(config: ArrayConfig, **sizes: object) -> ArrayConfig:
+    """Return a copy of ``config`` with any sizes, those that are refused elsewhere included."""
+    made = copy(config)
+    for name, size in sizes.items():
+        object.__setattr__(made, name, size)
+    return made

@@ -23,7 +23,7 @@ from gobo_rtl.array_config import ARRAYS, ArrayConfig
 from gobo_rtl.array_layout import LayerLayout
 from tests.sabotage.plant import Fault, planted_package
 
-from .inside import Elaborated
+from .inside import Elaborated, resized
 from .prover import Claims, bounded, reach
 
 STILL = 24
@@ -45,18 +45,11 @@ FAULTS = {
 }  # fmt: skip
 
 
-def small(**sizes: int) -> ArrayConfig:
-    """Return an array with buffers smaller than those that are made."""
-    config = replace(
-        ARRAYS["tiny"], columns=1, index_widths=(2,), value_format="bf16", act_format="int8",
-        act_width=8, weight_sum_width=12, max_inputs=8, index_depth=8, act_depth=8,
-    )  # fmt: skip
-    for name, size in sizes.items():
-        object.__setattr__(config, name, size)
-    return config
-
-
-FITS = small(index_depth=4, outlier_depth=8, act_depth=16, tile_slots=2)
+FITS = resized(
+    replace(ARRAYS["tiny"], columns=1, index_widths=(2,), value_format="bf16", act_format="int8",
+            act_width=8, weight_sum_width=12, max_inputs=8, index_depth=8, act_depth=8),
+    index_depth=4, outlier_depth=8, act_depth=16, tile_slots=2,
+)  # fmt: skip
 
 
 class Words(WeightLoader):

@@ -8,7 +8,6 @@ The whole buffer, with small rings, is checked for every run of the first ``FIRS
 of 1 or 2 steps and any commands.
 """
 
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -19,11 +18,11 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib.data import StructLayout
 
 from gobo_rtl.array import strip_buffer
-from gobo_rtl.array_config import ARRAYS, ArrayConfig
+from gobo_rtl.array_config import ARRAYS
 from gobo_rtl.array_layout import IndexWordLayout, OutlierWordLayout, ReplayLayout
 from tests.sabotage.plant import Fault, planted_package
 
-from .inside import Elaborated, elaborated
+from .inside import Elaborated, elaborated, resized
 from .prover import Claims, bounded, prove, reach
 from .test_axi import queue
 
@@ -190,17 +189,9 @@ def ring_claims(source: ModuleType, depth: int = 2) -> Claims:
     return claims
 
 
-def small(config: ArrayConfig, **sizes: int) -> ArrayConfig:
-    """Return a copy with buffers smaller than those that are made."""
-    copy = replace(config)
-    for name, size in sizes.items():
-        object.__setattr__(copy, name, size)
-    return copy
-
-
 def whole_claims(source: ModuleType) -> Claims:
     """Return the claims for the buffer with its rings."""
-    config = small(CONFIG, index_depth=4, outlier_depth=4)
+    config = resized(CONFIG, index_depth=4, outlier_depth=4)
     dut = source.StripBuffer(config)
     claims = Claims(dut)
     m, reset, o = claims.m, claims.reset, dut.o
