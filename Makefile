@@ -14,7 +14,10 @@ LIBERTY ?=#                   cell library of `make synth`: .lib or .lib.gz file
 PDK ?=#                       or one by name: sg13g2, sky130, asap7, osu180
 PDK_DIR ?=#                   and where its process kit is
 
-.PHONY: help demo test test-torch verilog sim model-sim cycles synth lint bench proof exhaustive sabotage clean
+LIBRARY = $(if $(LIBERTY),--liberty $(LIBERTY)) $(if $(PDK),--pdk $(PDK)) \
+    $(if $(PDK_DIR),--pdk-dir "$(PDK_DIR)")
+
+.PHONY: help demo test test-torch verilog sim model-sim cycles synth power lint bench proof exhaustive sabotage clean
 .PHONY: .venv .venv-torch .venv-bench
 
 help:  ## list the targets
@@ -51,8 +54,13 @@ cycles: .venv  ## cycles of one encoder of BERT-Base on the simulated accelerato
 
 synth: .venv  ## area and critical path of the decode units; LIBERTY=file or PDK=name
 	@$(RUN) gobo_rtl verilog --all --unit decode -o build/verilog
-	@$(RUN) synth run $(if $(LIBERTY),--liberty $(LIBERTY)) $(if $(PDK),--pdk $(PDK)) \
-	    $(if $(PDK_DIR),--pdk-dir "$(PDK_DIR)")
+	@$(RUN) synth run $(LIBRARY)
+
+power: .venv  ## energy of a column of PEs at work on a real layer; LIBERTY or PDK, and OpenSTA
+	@$(RUN) sim.workload --config default -o build/workload/default.npz
+	@$(RUN) gobo_rtl verilog --config default --unit column -o build/blocks
+	@$(RUN) synth power --unit column --config default --verilog build/blocks \
+	    --trace build/workload/default.npz $(LIBRARY)
 
 lint: verilog  ## ruff, mypy, and Verilator's lint of the emitted Verilog
 	@$(RUN) ruff check .

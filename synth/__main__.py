@@ -1,4 +1,4 @@
-"""Command line: ``python -m synth area|run``."""
+"""Command line: ``python -m synth area|run|power``."""
 
 import argparse
 import sys
@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from synth import SynthError, limits, pdk, report, sky130
-from synth.library import load
+from synth import SynthError, gates, limits, pdk, report, sky130
+from synth.library import Library, load
 
 EXAMPLE = """\
 examples:
@@ -18,6 +18,8 @@ examples:
   python -m synth run --pdk asap7 --pdk-dir ~/pdk --config default
   python -m synth run --unit column --verilog build/blocks
   python -m synth area --config default
+  python -m synth power --unit column --verilog build/blocks --config default \\
+      --pdk sg13g2 --pdk-dir ~/pdk --trace build/workload/default.npz
 """
 
 
@@ -26,10 +28,12 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m synth", description=__doc__, epilog=EXAMPLE, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    commands = parser.add_subparsers(dest="command", required=True, metavar="area|run")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="area|run|power")
     for name, text in (
         ("area", "print the area of each configuration, one line each"),
         ("run", "area, cells, critical path and limits: a table, JSON and CSV"),
+        ("power", "what a netlist takes to do what `python -m sim.workload` has seen the RTL do; "
+         "every output has to be the RTL's"),
     ):
         command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
         library = command.add_mutually_exclusive_group()
@@ -66,6 +70,8 @@ def _parser() -> argparse.ArgumentParser:
             "--clock", type=float, default=2.5, metavar="NS",
             help="clock period to map for, in ns (default: %(default)s)",
         )  # fmt: skip
+    command.add_argument("--trace", type=Path, required=True, metavar="FILE.npz",
+                         help="of the one configuration, by `python -m sim.workload`")  # fmt: skip
     return parser
 
 
@@ -99,6 +105,8 @@ def _run(options: argparse.Namespace) -> int:
         errors.print("synth: no library given: open SkyWater 130 nm areas, without timing")
         first, more = sky130.area_library(options.output), []
     library = load(first, options.output, *more)
+    if options.command == "power":
+        return _power(options, designs, library)
     bar = Progress(
         TextColumn("synth {task.description}"), BarColumn(), MofNCompleteColumn(),
         TimeElapsedColumn(), console=errors, transient=True, disable=not errors.is_terminal,
@@ -123,6 +131,27 @@ def _run(options: argparse.Namespace) -> int:
     for sentence in sentences:
         print(f"synth: {sentence}", file=sys.stderr)
     return 1 if sentences else 0
+
+
+def _power(
+    options: argparse.Namespace, designs: Sequence[report.Design], library: Library
+) -> int:
+    """Measure one design at work, and say so in a line."""
+    if len(designs) != 1:
+        raise SynthError(f"a trace is of one configuration, not of {len(designs)}: give --config")
+    if not library.has_timing:
+        raise SynthError(f"{library.name} has no power: give --liberty or --pdk")
+    trace = gates.load_trace(options.trace, options.unit)
+    row = report.at_work(designs[0], library, options.clock, options.output, trace)
+    print(
+        f"{row['top']} in {library.name}: {row['area_um2']:,.0f} um2, {row['delay_ns']:.2f} ns; "
+        f"{row['macs']:,} multiply-accumulates in {row['cycles']:,} cycles of "
+        f"{row['clock_ns']:g} ns, every output in every cycle that of the RTL: "
+        f"{row['internal_mw']:.2f} mW in cells, {row['switching_mw']:.2f} mW on nets, "
+        f"{row['pj_per_mac']:.3f} pJ each"
+    )
+    print(f"written: {report.save_power(row, library, options.trace, options.output)}")
+    return 0
 
 
 if __name__ == "__main__":

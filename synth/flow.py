@@ -19,7 +19,7 @@ LIMIT_SECONDS = 1800
 GATED = 6  # flip-flops with one enable, from which a clock gate is smaller than their multiplexers
 
 # A mistake in a script or a design ends yosys' whole process, so it gets one of its own.
-_CHILD = "import sys; from pyosys import libyosys as ys; ys.run_pass('script flow.ys', ys.Design())"
+_CHILD = "from pyosys import libyosys as ys; ys.run_pass('script flow.ys', ys.Design())"
 
 # ABC knows neither clock-to-output nor setup times and is too kind to slow edges, so it gets a
 # part of the clock period as its target.

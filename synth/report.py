@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from hashlib import sha256
 from importlib.metadata import version
 from math import prod
 from os import cpu_count
@@ -15,11 +16,14 @@ from typing import Any
 
 from rich.table import Table
 
-from synth import SynthError, flow, reference, sta
+from synth import SynthError, flow, gates, power, reference, sta
 from synth.files import write
 from synth.library import Library
 
-__all__ = ["COLUMNS", "Design", "area", "find_designs", "measure", "measure_all", "save", "table"]
+__all__ = [
+    "COLUMNS", "Design", "area", "at_work", "find_designs", "measure", "measure_all", "save",
+    "save_power", "table",
+]  # fmt: skip
 
 COLUMNS = (
     "unit", "config", "top", "lanes", "area_um2", "area_per_lane_um2", "cells", "flip_flops",
@@ -102,7 +106,37 @@ def area(design: Design, library: Library, clock_ns: float, folder: Path) -> Row
 
 
 def measure(design: Design, library: Library, clock_ns: float, folder: Path) -> Row:
-    """Return the figures of a design, a value for each of COLUMNS; None where there is none.
+    """Return the figures of a design, a value for each of COLUMNS; None where there is none."""
+    return _measure(design, library, clock_ns, folder)[0]
+
+
+def at_work(
+    design: Design, library: Library, clock_ns: float, folder: Path, trace: gates.Trace
+) -> Row:
+    """Return the figures of a design, and what it takes to do what ``trace`` has at this clock.
+
+    The netlist runs first, and every output in every cycle has to be the trace's.
+    """
+    row, netlist = _measure(design, library, clock_ns, folder)
+    vcd = gates.replay(netlist, design.top, library, trace, netlist.parent)
+    nets = power.activity(vcd, trace.cycles)
+    used = power.power(design.top, library, clock_ns, netlist.parent, nets)
+    seconds = trace.cycles * clock_ns * 1e-9
+    return row | {
+        "clock_ns": clock_ns,
+        "cycles": trace.cycles,
+        "macs": trace.macs,
+        "internal_mw": round(1e3 * used.internal, 4),
+        "switching_mw": round(1e3 * used.switching, 4),
+        "leakage_mw": round(1e3 * used.leakage, 6),
+        "pj_per_mac": round(1e12 * used.total * seconds / trace.macs, 4),
+    }
+
+
+def _measure(
+    design: Design, library: Library, clock_ns: float, folder: Path
+) -> tuple[Row, Path]:
+    """Return the figures of a design, and the netlist that they are of.
 
     Recipes are tried from the smallest on until one meets the clock; when none does, the quickest
     result counts.
@@ -123,7 +157,7 @@ def measure(design: Design, library: Library, clock_ns: float, folder: Path) -> 
         bare = work / "mux"
         write(bare / "mux.v", text)
         mux = flow.synthesise(bare / "mux.v", "mux", library, clock_ns, bare).area
-    return {
+    row = {
         "unit": design.unit,
         "config": design.config,
         "top": design.top,
@@ -140,6 +174,7 @@ def measure(design: Design, library: Library, clock_ns: float, folder: Path) -> 
         "delay_tool": tool,
         "path": path,
     }
+    return row, mapped.netlist
 
 
 def _delay(
@@ -180,13 +215,7 @@ def measure_all(
 
 def save(rows: Sequence[Row], library: Library, clock_ns: float, folder: Path) -> list[Path]:
     """Write the rows of a unit as JSON, with how they were made, and as CSV; return the paths."""
-    document = {
-        "library": {"name": library.name, "sha256": library.sha256, "timing": library.has_timing},
-        "clock_ns": clock_ns,
-        "commit": _commit(),
-        "tools": {"pyosys": version("pyosys"), "opensta": sta.is_installed()},
-        "designs": rows,
-    }
+    document = _made_by(library) | {"clock_ns": clock_ns, "designs": rows}
     lines = io.StringIO()
     writer = csv.DictWriter(lines, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -198,6 +227,22 @@ def save(rows: Sequence[Row], library: Library, clock_ns: float, folder: Path) -
     ):
         write(path, text)
     return paths
+
+
+def save_power(row: Row, library: Library, trace: Path, folder: Path) -> Path:
+    """Write the row of a design at work as JSON, with how it was made; return the path."""
+    path = folder / f"power-{row['top']}-{library.name}.json"
+    digest = sha256(trace.read_bytes()).hexdigest()
+    write(path, json.dumps(_made_by(library) | {"trace_sha256": digest} | row, indent=1) + "\n")
+    return path
+
+
+def _made_by(library: Library) -> Row:
+    return {
+        "library": {"name": library.name, "sha256": library.sha256, "timing": library.has_timing},
+        "commit": _commit(),
+        "tools": {"pyosys": version("pyosys"), "opensta": sta.is_installed()},
+    }
 
 
 def _commit() -> str | None:

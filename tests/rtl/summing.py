@@ -1,6 +1,5 @@
 """Passes of the array: made from a seed, as steps on its input, and what must come out."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,38 +7,17 @@ import numpy as np
 from gobo_rtl.array.array import Array
 from gobo_rtl.array_config import ArrayConfig
 from gobo_rtl.array_layout import StepLayout, SumsLayout
-from sim.golden.align import Scale, align, scale
+from sim.golden.align import align
 from sim.golden.array import drain, floating_sums, sums
 from sim.golden.outlier import integers
+from sim.passes import Pass, cycles_of
 from sim.pysim import quiet, simulate
 
 
-@dataclass(frozen=True)
-class Pass:
-    """A strip by a token tile.
-
-    ``index`` is (rows, K); ``outlier`` (rows, K) where ``value``, bits in the value format, takes
-    the centroid's place; ``acts`` (columns, K) bits of activations; ``codebook`` integers, or bits
-    where the PEs compute in floating point.
-    """
-
-    codebook: np.ndarray
-    unit: int
-    index: np.ndarray
-    outlier: np.ndarray
-    value: np.ndarray
-    acts: np.ndarray
-    act_exponent: int = 0
-
-    @property
-    def index_width(self) -> int:
-        """Bits of an index."""
-        return len(self.codebook).bit_length() - 1
-
-    def weights(self, config: ArrayConfig) -> np.ndarray:
-        """Return the weights (rows, K) as integers in the unit."""
-        outliers = integers(config.value, np.where(self.outlier, self.value, 0), self.unit)
-        return np.where(self.outlier, outliers, self.codebook[self.index])
+def weights(config: ArrayConfig, work: Pass) -> np.ndarray:
+    """Return the weights (rows, K) as integers in the unit."""
+    outliers = integers(config.value, np.where(work.outlier, work.value, 0), work.unit)
+    return np.where(work.outlier, outliers, work.codebook[work.index])
 
 
 def act_bits(config: ArrayConfig, rng: np.random.Generator, steps: int, spread: int) -> np.ndarray:
@@ -98,40 +76,6 @@ def make_pass(
     return Pass(codebook, unit, index, outlier, value, acts, exponent)
 
 
-def cycles_of(config: ArrayConfig, work: Pass) -> Iterator[int]:
-    """Yield the payloads of the steps of a pass, a cycle each."""
-    layout, most = StepLayout(config), config.outliers_per_step
-    token: Scale = scale(config, work.acts)
-    scales = [
-        {"exponent": int(e), "special": int(s)}
-        for e, s in zip(token.exponent, token.special, strict=True)
-    ]
-    codebook = np.zeros(config.bins, np.int64)
-    codebook[: len(work.codebook)] = work.codebook
-    steps = work.index.shape[1]
-    for k in range(steps):
-        rows = np.flatnonzero(work.outlier[:, k]).tolist()
-        entries = [
-            {"valid": 1, "row": row, "value": int(work.value[row, k])} for row in rows
-        ]
-        words = [entries[n : n + most] for n in range(0, max(1, len(entries)), most)]
-        for n, word in enumerate(words):
-            done = n == len(words) - 1
-            index = work.index[:, k]
-            planes = [
-                sum(int(bit) << row for row, bit in enumerate(index >> plane & 1))
-                for plane in range(config.index_width)
-            ]
-            word = word + [{"valid": 0}] * (most - len(word))
-            yield layout.const({
-                "planes": planes, "plain": int(done), "entries": word,
-                "values": [int(bits) for bits in work.acts[:, k]], "scales": scales,
-                "first": int(k == 0 and n == 0), "last": int(k == steps - 1 and done),
-                "index_width": work.index_width, "codebook": [int(c) for c in codebook],
-                "unit": work.unit, "act_exponent": work.act_exponent,
-            }).as_bits()  # fmt: skip
-
-
 @dataclass(frozen=True)
 class Transfer:
     """A transfer on ``o``; ``sums`` is None where the token is special. Those of PEs that compute
@@ -147,12 +91,12 @@ def expected(config: ArrayConfig, work: Pass) -> list[Transfer]:
     """Return the transfers that a pass makes."""
     if config.floating:
         codebook = work.codebook.astype(np.uint16)
-        weights = np.where(work.outlier, work.value, codebook[work.index])
-        total = floating_sums(config, codebook, work.index, work.outlier, weights, work.acts)
+        stored = np.where(work.outlier, work.value, codebook[work.index])
+        total = floating_sums(config, codebook, work.index, work.outlier, stored, work.acts)
         rows = drain(config, total).tolist()
         return [Transfer(tuple(row), None, None, n == len(rows) - 1) for n, row in enumerate(rows)]
     token = align(config, work.acts, work.act_exponent)
-    total = drain(config, sums(token.values, work.weights(config)))
+    total = drain(config, sums(token.values, weights(config, work)))
     groups = config.rows // config.drain_lanes
     found = []
     for n, row in enumerate(total.tolist()):
