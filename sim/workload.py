@@ -103,7 +103,7 @@ def work(model: Path, config: ArrayConfig, layer: str, count: int) -> list[Pass]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the traces of an array's blocks; return the exit status: 0, or 2 for bad input."""
+    """Write the traces of an array's blocks; return the exit status: 0, 2 for bad input, or 130."""
     parser = argparse.ArgumentParser(
         prog="python -m sim.workload", description=__doc__, epilog=_EXAMPLES, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -130,6 +130,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"error: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted; nothing is written", file=sys.stderr)
+        return 130  # the shell's number for it
     print(f"written: {options.output}")
     return 0
 

@@ -150,6 +150,9 @@ def _power(
         f"{row['internal_mw']:.2f} mW in cells, {row['switching_mw']:.2f} mW on nets, "
         f"{row['pj_per_mac']:.3f} pJ each"
     )
+    if row["delay_ns"] > options.clock:
+        print(f"synth: {row['top']} is slower than the clock; its energy is that of the same "
+              f"cycles at {options.clock:g} ns", file=sys.stderr)  # fmt: skip
     print(f"written: {report.save_power(row, library, options.trace, options.output)}")
     return 0
 

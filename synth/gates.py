@@ -96,6 +96,10 @@ def load_trace(path: Path, unit: str) -> Trace:
         raise SynthError(f"{path} has no trace of {unit}") from error
     except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise SynthError(f"{path} is not a file of `python -m sim.workload`: {error}") from error
+    tables = [*inputs.values(), *outputs.values()]
+    sizes = {bits.shape[0] if bits.ndim == 2 else 0 for bits in tables}
+    if not inputs or not outputs or len(sizes) != 1 or not all(sizes) or macs < 1:
+        raise SynthError(f"{path}: the ports of {unit} are not (cycles, width) bits of one length")
     return Trace(inputs, outputs, macs)
 
 
@@ -104,8 +108,6 @@ def replay(netlist: Path, top: str, library: Library, trace: Trace, folder: Path
 
     ``SynthError`` when an output differs in any cycle, which says where, or a tool fails.
     """
-    if shutil.which("iverilog") is None:
-        raise SynthError("Icarus is needed to run netlists: sudo apt-get install iverilog")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="gates-") as name:
         scratch = Path(name)

@@ -1,7 +1,6 @@
 """Power of a netlist at work: the switching of its nets, by OpenSTA."""
 
 import re
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,24 +108,13 @@ def power(
     The clock is ideal, its edges take CLOCK_EDGE_NS at flip-flops, and wires have no load of their
     own. Script and report stay in ``folder``.
     """
-    if not sta.is_installed():
-        raise SynthError("OpenSTA is needed for power: sudo apt-get install opensta")
     table = "".join(
         f"  {{{name}}} {{{each.density:.6g} {each.duty:.6g}}}\n" for name, each in nets.items()
     )
     write(folder / "activity.tcl", f"array set activity {{\n{table}}}\n")
     script = _SCRIPT.format(top=top, clock_ns=clock_ns, clock_edge_ns=CLOCK_EDGE_NS)
-    write(folder / "power.tcl", script)
-    link = folder / "library.lib"
-    link.unlink(missing_ok=True)
-    link.symlink_to(library.path.resolve())
-    done = subprocess.run(
-        ["sta", "-no_splash", "-exit", "power.tcl"], cwd=folder, stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, timeout=1800,
-    )  # fmt: skip
-    report = done.stdout + done.stderr
-    write(folder / "power.log", report)
+    report = sta.run(top, "power", script, library, folder)
     found = re.search(r"^Total((?:\s+[\d.e+-]+){3})", report, re.MULTILINE)
-    if not found or re.search(r"^(?:\[ERROR|Error)", report, re.MULTILINE):
+    if not found:
         raise SynthError(f"{top}: OpenSTA told no power (see {folder / 'power.log'})")
     return Power(**dict(zip(_PARTS, map(float, found[1].split()), strict=True)))

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from math import prod
 from os import cpu_count
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 from rich.table import Table
@@ -117,6 +118,9 @@ def at_work(
 
     The netlist runs first, and every output in every cycle has to be the trace's.
     """
+    for tool, package in (("iverilog", "iverilog"), ("sta", "opensta")):
+        if which(tool) is None:
+            raise SynthError(f"power needs {tool}: sudo apt-get install {package}")
     row, netlist = _measure(design, library, clock_ns, folder)
     vcd = gates.replay(netlist, design.top, library, trace, netlist.parent)
     nets = power.activity(vcd, trace.cycles)

@@ -10,7 +10,9 @@ from synth import SynthError
 from synth.files import write
 from synth.library import Library
 
-__all__ = ["CriticalPath", "critical_path", "is_installed"]
+__all__ = ["CriticalPath", "critical_path", "is_installed", "run"]
+
+LIMIT_SECONDS = 1800
 
 # Inputs come from the driving cell at the clock edge, outputs have to be there before the next:
 # nothing is left out because it crosses the block's edge. A design without a clock gets a
@@ -52,6 +54,30 @@ def is_installed() -> bool:
     return shutil.which("sta") is not None
 
 
+def run(top: str, name: str, script: str, library: Library, folder: Path) -> str:
+    """Return what OpenSTA says to a script, for which ``library.lib`` is the library.
+
+    ``name``.tcl and ``name``.log stay in ``folder``. ``SynthError`` has its first error.
+    """
+    write(folder / f"{name}.tcl", script)
+    link = folder / "library.lib"  # a name without spaces, which OpenSTA cannot read
+    link.unlink(missing_ok=True)
+    link.symlink_to(library.path.resolve())
+    try:
+        done = subprocess.run(
+            ["sta", "-no_splash", "-exit", f"{name}.tcl"], cwd=folder, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=LIMIT_SECONDS,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise SynthError(f"{top}: OpenSTA took over {LIMIT_SECONDS} s") from error
+    report = done.stdout + done.stderr
+    log = folder / f"{name}.log"
+    write(log, report)
+    if told := re.search(r"^(?:\[ERROR|Error).*", report, re.MULTILINE):
+        raise SynthError(f"{top}: OpenSTA failed: {told[0]} (see {log})")
+    return report
+
+
 def critical_path(top: str, library: Library, clock_ns: float, folder: Path) -> CriticalPath:
     """Return the critical path of the netlist that `flow.synthesise` left in ``folder``.
 
@@ -60,21 +86,12 @@ def critical_path(top: str, library: Library, clock_ns: float, folder: Path) -> 
     script = _SCRIPT.format(
         top=top, clock_ns=clock_ns, driving_cell=library.driving_cell, load=library.load
     )  # fmt: skip
-    write(folder / "sta.tcl", script)
-    link = folder / "library.lib"  # a name without spaces, which OpenSTA cannot read
-    link.unlink(missing_ok=True)
-    link.symlink_to(library.path.resolve())
-    done = subprocess.run(
-        ["sta", "-no_splash", "-exit", "sta.tcl"], cwd=folder, stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, timeout=600,
-    )  # fmt: skip
-    report = done.stdout + done.stderr
-    write(folder / "sta.log", report)
+    report = run(top, "sta", script, library, folder)
     slack = re.search(r"(-?[\d.]+)\s+slack", report)
-    errors = re.findall(r"^(?:\[ERROR|Error).*", report, re.MULTILINE)
-    if errors or not slack:
-        why = errors[0] if errors else "it reported no path"
-        raise SynthError(f"{top}: OpenSTA failed: {why} (see {folder / 'sta.log'})")
+    if not slack:
+        raise SynthError(
+            f"{top}: OpenSTA failed: it reported no path (see {folder / 'sta.log'})"
+        )
     start, end = (
         # A flip-flop is called after its output: `name[3]\cell`.
         re.findall(rf"^{key}: ([^\s\\\\]+)", report, re.MULTILINE)[0]

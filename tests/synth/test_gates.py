@@ -176,6 +176,28 @@ def test_energy_of_a_design_at_work(
     assert "4.00 mW in cells, 1.50 mW on nets, 6.878 pJ each" in capsys.readouterr().out
     (table,) = (tmp_path / "out").rglob("activity.tcl")
     assert "{i_0_} {0.875 0.5}" in table.read_text()
+    slow = (tools / "sta").read_text().replace(" 2.1000   slack (MET)", " -1.5000   slack")
+    (tools / "sta").write_text(slow)
+    assert main(arguments) == 0
+    assert "column_nand is slower than the clock" in capsys.readouterr().err
     (tools / "sta").write_text("#!/bin/sh\necho Error: no such thing\n")
     assert main(arguments) == 2
     assert "OpenSTA failed: Error: no such thing" in capsys.readouterr().err
+    monkeypatch.setenv("PATH", str(tools))
+    assert main(arguments) == 2
+    assert "power needs iverilog: sudo apt-get install iverilog" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("broken", ["macs", "length", "flat", "nothing"])
+def test_a_trace_that_does_not_fit_together_is_told(tmp_path: Path, broken: str) -> None:
+    bits = np.zeros((8, 2), np.uint8)
+    arrays = {"column:macs": np.array(16), "column:in:i": bits, "column:out:o": bits}
+    arrays |= {
+        "macs": {"column:macs": np.array(0)}, "length": {"column:out:o": bits[:7]},
+        "flat": {"column:out:o": bits[0]}, "nothing": {},
+    }[broken]  # fmt: skip
+    if broken == "nothing":
+        del arrays["column:in:i"]
+    np.savez(tmp_path / "trace.npz", **arrays)
+    with pytest.raises(SynthError, match="the ports of column are not"):
+        gates.load_trace(tmp_path / "trace.npz", "column")
