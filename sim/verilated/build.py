@@ -49,7 +49,13 @@ def build(verilog: str, beat_bytes: int, build_dir: Path) -> Path:
     source = folder / "top.v"
     source.write_text(text, encoding="utf-8")
     command = ["verilator", *options, "--Mdir", str(folder), str(source), str(_DRIVER)]
-    result = subprocess.run(command, env=verilator.environment(), capture_output=True, text=True)
+    try:
+        result = subprocess.run(
+            command, env=verilator.environment(), capture_output=True, text=True
+        )
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
     if result.returncode:
         log = folder / "build.txt"
         log.write_text(result.stdout + result.stderr, encoding="utf-8")
