@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from synth import SynthError, gates, limits, pdk, report, sky130
+from synth import SynthError, flow, gates, limits, pdk, report, sky130
 from synth.library import Library, load
 
 EXAMPLE = """\
@@ -70,9 +70,25 @@ def _parser() -> argparse.ArgumentParser:
             "--clock", type=float, default=2.5, metavar="NS",
             help="clock period to map for, in ns (default: %(default)s)",
         )  # fmt: skip
+        _add_options(command)
     command.add_argument("--trace", type=Path, required=True, metavar="FILE.npz",
                          help="of the one configuration, by `python -m sim.workload`")  # fmt: skip
     return parser
+
+
+def _add_options(command: argparse.ArgumentParser) -> None:
+    """Add the arguments of `flow.Options`."""
+    command.add_argument(
+        "--booth", action="store_true", help="multipliers of Booth's digits"
+    )
+    command.add_argument(
+        "--adder", default=flow.DEFAULT.adder, metavar="TREE",
+        help=f"tree of carries: {', '.join(flow.ADDERS)} (default: %(default)s)",
+    )  # fmt: skip
+    command.add_argument(
+        "--gate-fanout", type=int, default=flow.DEFAULT.gate_fanout, metavar="N",
+        help="flip-flops of a clock gate at most, 0 for any number (default: %(default)s)",
+    )  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -93,6 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     if not 0.01 <= options.clock <= 1000:
         raise SynthError(f"--clock must be in 0.01..1000 ns, not {options.clock:g}")
+    choices = flow.Options(options.booth, options.adder, options.gate_fanout)
     designs = report.find_designs(options.verilog, options.config, options.unit)
     errors = Console(stderr=True)
     if options.pdk:
@@ -106,7 +123,7 @@ def _run(options: argparse.Namespace) -> int:
         first, more = sky130.area_library(options.output), []
     library = load(first, options.output, *more)
     if options.command == "power":
-        return _power(options, designs, library)
+        return _power(options, choices, designs, library)
     bar = Progress(
         TextColumn("synth {task.description}"), BarColumn(), MofNCompleteColumn(),
         TimeElapsedColumn(), console=errors, transient=True, disable=not errors.is_terminal,
@@ -115,7 +132,7 @@ def _run(options: argparse.Namespace) -> int:
         task = bar.add_task(library.name, total=len(designs))
         rows = report.measure_all(
             report.area if options.command == "area" else report.measure,
-            designs, library, options.clock, options.output, lambda: bar.advance(task),
+            designs, library, options.clock, options.output, choices, lambda: bar.advance(task),
         )  # fmt: skip
     if options.command == "area":
         for row in rows:
@@ -126,7 +143,8 @@ def _run(options: argparse.Namespace) -> int:
         report.table(rows, library, options.clock)
     )
     print("written: " + ", ".join(str(path) for path in paths))
-    all_limits = limits.read()
+    # Limits are of what the flow does by itself.
+    all_limits = limits.read() if choices == flow.DEFAULT else {}
     sentences = [text for row in rows for text in limits.over(all_limits, library.name, row)]
     for sentence in sentences:
         print(f"synth: {sentence}", file=sys.stderr)
@@ -134,15 +152,16 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _power(
-    options: argparse.Namespace, designs: Sequence[report.Design], library: Library
-) -> int:
+    options: argparse.Namespace, choices: flow.Options, designs: Sequence[report.Design],
+    library: Library,
+) -> int:  # fmt: skip
     """Measure one design at work, and say so in a line."""
     if len(designs) != 1:
         raise SynthError(f"a trace is of one configuration, not of {len(designs)}: give --config")
     if not library.has_timing:
         raise SynthError(f"{library.name} has no power: give --liberty or --pdk")
     trace = gates.load_trace(options.trace, options.unit)
-    row = report.at_work(designs[0], library, options.clock, options.output, trace)
+    row = report.at_work(designs[0], library, options.clock, options.output, trace, choices)
     print(
         f"{row['top']} in {library.name}: {row['area_um2']:,.0f} um2, {row['delay_ns']:.2f} ns; "
         f"{row['macs']:,} multiply-accumulates in {row['cycles']:,} cycles of "

@@ -1,6 +1,7 @@
 """From Verilog to cells, with yosys and ABC.  docs/decisions/synthesis.md has the reasons."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -13,13 +14,15 @@ from synth import SynthError
 from synth.files import write
 from synth.library import Library
 
-__all__ = ["RECIPES", "Mapped", "synthesise"]
+__all__ = ["ADDERS", "DEFAULT", "RECIPES", "Mapped", "Options", "scripts", "synthesise"]
 
 LIMIT_SECONDS = 1800
+LIMIT_GIGABYTES = 12
+ROOT = Path(__file__).resolve().parent.parent
 GATED = 6  # flip-flops with one enable, from which a clock gate is smaller than their multiplexers
 
-# A mistake in a script or a design ends yosys' whole process, so it gets one of its own.
-_CHILD = "from pyosys import libyosys as ys; ys.run_pass('script flow.ys', ys.Design())"
+ADDERS = ("brent-kung", "kogge-stone", "han-carlson", "sklansky")
+"""Trees of carries; the first is yosys' own, of which the others are replacements."""
 
 # ABC knows neither clock-to-output nor setup times and is too kind to slow edges, so it gets a
 # part of the clock period as its target.
@@ -41,6 +44,44 @@ _ABC_AREA = _START + _SMALL.format(target="")
 
 
 @dataclass(frozen=True)
+class Options:
+    """Choices that change what comes out.
+
+    Parameters
+    ----------
+    booth : bool
+        Multipliers of Booth's digits, not of all partial products.
+    adder : str
+        The tree of carries, one of ADDERS.
+    gate_fanout : int
+        Flip-flops that a clock gate drives at most; 0 for any number.
+    """
+
+    booth: bool = False
+    adder: str = ADDERS[0]
+    gate_fanout: int = 0
+
+    def __post_init__(self) -> None:
+        if self.adder not in ADDERS:
+            raise SynthError(f"--adder must be one of {', '.join(ADDERS)}, not {self.adder!r}")
+        if self.gate_fanout < 0:
+            raise SynthError(f"--gate-fanout must be 0 or more, not {self.gate_fanout}")
+
+    @property
+    def name(self) -> str:
+        """The choices that are not the defaults, in a word; ``plain`` when all are."""
+        words = [
+            *(["booth"] if self.booth else []),
+            *([self.adder] if self.adder != ADDERS[0] else []),
+            *([f"gate{self.gate_fanout}"] if self.gate_fanout else []),
+        ]
+        return "+".join(words) or "plain"
+
+
+DEFAULT = Options()
+
+
+@dataclass(frozen=True)
 class Mapped:
     """A design in cells: areas in um2, ``abc_ns`` ABC's delay (None without timing)."""
 
@@ -53,6 +94,18 @@ class Mapped:
     netlist: Path
 
 
+def scripts(
+    top: str, library: Library, clock_ns: float, recipe: str, options: Options
+) -> dict[str, str]:
+    """Return all that yosys and ABC are told, by name of the file."""
+    target = f" -D {1000 * ABC_SHARE * clock_ns:.0f}"
+    abc = RECIPES[recipe].format(target=target) if library.has_timing else _ABC_AREA
+    return _script(top, library, options) | {
+        "abc.script": abc + "\n",
+        "abc.constr": f"set_driving_cell {library.driving_cell}\nset_load {library.load}\n",
+    }
+
+
 def synthesise(
     verilog: Path,
     top: str,
@@ -60,19 +113,14 @@ def synthesise(
     clock_ns: float,
     folder: Path,
     recipe: str = "small",
+    options: Options = DEFAULT,
 ) -> Mapped:
     """Map module ``top`` of ``verilog`` to the library's cells for a clock of ``clock_ns``.
 
     ``recipe`` is one of RECIPES; a library without timing knows only the smallest. Scripts, log
     and netlist stay in ``folder``. Raises SynthError with yosys' last words.
     """
-    target = f" -D {1000 * ABC_SHARE * clock_ns:.0f}"
-    abc = RECIPES[recipe].format(target=target) if library.has_timing else _ABC_AREA
-    files = {
-        "flow.ys": _script(top, library),
-        "abc.script": abc + "\n",
-        "abc.constr": f"set_driving_cell {library.driving_cell}\nset_load {library.load}\n",
-    }
+    files = scripts(top, library, clock_ns, recipe, options)
     folder.mkdir(parents=True, exist_ok=True)
     # ABC splits paths at spaces, so the tools work in a folder of the system's, on names of ours.
     with tempfile.TemporaryDirectory(prefix="synth-") as name:
@@ -82,7 +130,7 @@ def synthesise(
         for file, text in files.items():
             write(scratch / file, text)
         try:
-            status = _yosys(scratch)
+            status = _yosys(scratch, library, options)
         except subprocess.TimeoutExpired as error:
             raise SynthError(f"{top}: yosys took over {LIMIT_SECONDS} s") from error
         finally:
@@ -106,32 +154,41 @@ def synthesise(
     )
 
 
-def _yosys(folder: Path) -> int:
-    """Run flow.ys of ``folder`` there, its words into yosys.log; return the exit status."""
+def _yosys(folder: Path, library: Library, options: Options) -> int:
+    """Run the scripts of ``folder`` there, their words into yosys.log; return the exit status."""
+    command = [sys.executable, "-m", "synth.child", str(LIMIT_GIGABYTES)]
+    if options.gate_fanout and library.clock_gate:
+        command += [str(options.gate_fanout), *library.clock_gate.split()]
     with (folder / "yosys.log").open("w", encoding="utf-8") as log:
         return subprocess.run(
-            [sys.executable, "-c", _CHILD], cwd=folder, timeout=LIMIT_SECONDS,
+            command, cwd=folder, timeout=LIMIT_SECONDS, env=os.environ | {"PYTHONPATH": str(ROOT)},
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
         ).returncode  # fmt: skip
 
 
-def _script(top: str, library: Library) -> str:
-    """Return the yosys script, for a folder that has design.v and library.lib."""
+def _script(top: str, library: Library, options: Options) -> dict[str, str]:
+    """Return the yosys scripts, for a folder that has design.v and library.lib: to gates and clock
+    gates, and from there to cells."""
     unused = "".join(f" -dont_use {cell}" for cell in library.unused)
     constraints = " -constr abc.constr" if library.has_timing else ""
+    booth = " -booth" if options.booth else ""
+    adder = f" -extra-map +/choices/{options.adder}.v" if options.adder != ADDERS[0] else ""
     gates = ""
     if library.clock_gate:
         gates = f"clockgate -pos {library.clock_gate} -min_net_size {GATED}"
-    return f"""\
+    return {
+        "gates.ys": f"""\
 read_liberty -lib -ignore_miss_func library.lib
 read_verilog design.v
 hierarchy -check -top {top}
 proc
 check -assert
-synth -flatten -top {top}
+synth -flatten -top {top}{booth}{adder}
 opt -full
 simplemap
 {gates}
+""",
+        "cells.ys": f"""\
 dfflibmap -liberty library.lib{unused}
 abc -liberty library.lib -script abc.script{constraints}{unused}
 opt_clean -purge
@@ -140,11 +197,14 @@ tee -q -o stat.json stat -json -liberty library.lib
 rename -wire
 splitnets -ports -format __
 write_verilog -noattr -noexpr -simple-lhs netlist.v
-"""
+""",
+    }
 
 
 def _last_words(log: Path) -> str:
     """Return what yosys said last: its error, or the last line of the log."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    if any("bad_alloc" in line or line.startswith("MemoryError") for line in lines[-5:]):
+        return f"yosys needs more than {LIMIT_GIGABYTES} GB of memory"
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     return (errors or lines or ["yosys said nothing"])[-1]

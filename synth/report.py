@@ -28,8 +28,8 @@ __all__ = [
 
 COLUMNS = (
     "unit", "config", "top", "lanes", "area_um2", "area_per_lane_um2", "cells", "flip_flops",
-    "sequential_area_um2", "mux_area_um2", "area_to_mux", "recipe", "delay_ns",
-    "delay_tool", "path",
+    "sequential_area_um2", "mux_area_um2", "area_to_mux", "options", "recipe",
+    "delay_ns", "delay_tool", "path",
 )  # fmt: skip
 Row = dict[str, Any]
 
@@ -99,21 +99,28 @@ def _design(unit: str, config: str, verilog: Path) -> Design:
     return design
 
 
-def area(design: Design, library: Library, clock_ns: float, folder: Path) -> Row:
+def area(
+    design: Design, library: Library, clock_ns: float, folder: Path,
+    options: flow.Options = flow.DEFAULT,
+) -> Row:  # fmt: skip
     """Return the configuration and the area of a design."""
     work = folder / library.name / design.top
-    mapped = flow.synthesise(design.verilog, design.top, library, clock_ns, work)
+    mapped = flow.synthesise(design.verilog, design.top, library, clock_ns, work, options=options)
     return {"config": design.config, "area_um2": round(mapped.area, 1)}
 
 
-def measure(design: Design, library: Library, clock_ns: float, folder: Path) -> Row:
+def measure(
+    design: Design, library: Library, clock_ns: float, folder: Path,
+    options: flow.Options = flow.DEFAULT,
+) -> Row:  # fmt: skip
     """Return the figures of a design, a value for each of COLUMNS; None where there is none."""
-    return _measure(design, library, clock_ns, folder)[0]
+    return _measure(design, library, clock_ns, folder, options)[0]
 
 
 def at_work(
-    design: Design, library: Library, clock_ns: float, folder: Path, trace: gates.Trace
-) -> Row:
+    design: Design, library: Library, clock_ns: float, folder: Path, trace: gates.Trace,
+    options: flow.Options = flow.DEFAULT,
+) -> Row:  # fmt: skip
     """Return the figures of a design, and what it takes to do what ``trace`` has at this clock.
 
     The netlist runs first, and every output in every cycle has to be the trace's.
@@ -121,7 +128,7 @@ def at_work(
     for tool, package in (("iverilog", "iverilog"), ("sta", "opensta")):
         if which(tool) is None:
             raise SynthError(f"power needs {tool}: sudo apt-get install {package}")
-    row, netlist = _measure(design, library, clock_ns, folder)
+    row, netlist = _measure(design, library, clock_ns, folder, options)
     vcd = gates.replay(netlist, design.top, library, trace, netlist.parent)
     nets = power.activity(vcd, trace.cycles)
     used = power.power(design.top, library, clock_ns, netlist.parent, nets)
@@ -138,7 +145,7 @@ def at_work(
 
 
 def _measure(
-    design: Design, library: Library, clock_ns: float, folder: Path
+    design: Design, library: Library, clock_ns: float, folder: Path, options: flow.Options
 ) -> tuple[Row, Path]:
     """Return the figures of a design, and the netlist that they are of.
 
@@ -149,7 +156,7 @@ def _measure(
     tried = []
     for recipe in flow.RECIPES if library.has_timing else ["small"]:
         mapped = flow.synthesise(
-            design.verilog, design.top, library, clock_ns, work / recipe, recipe
+            design.verilog, design.top, library, clock_ns, work / recipe, recipe, options
         )
         delay, tool, path = _delay(mapped, library, clock_ns, work / recipe)
         tried.append((delay, recipe, mapped, tool, path))
@@ -160,7 +167,7 @@ def _measure(
     if text := design.mux():
         bare = work / "mux"
         write(bare / "mux.v", text)
-        mux = flow.synthesise(bare / "mux.v", "mux", library, clock_ns, bare).area
+        mux = flow.synthesise(bare / "mux.v", "mux", library, clock_ns, bare, options=options).area
     row = {
         "unit": design.unit,
         "config": design.config,
@@ -173,6 +180,7 @@ def _measure(
         "sequential_area_um2": round(mapped.sequential_area, 1),
         "mux_area_um2": mux and round(mux, 1),
         "area_to_mux": mux and round(mapped.area / mux, 2),
+        "options": options.name,
         "recipe": recipe,
         "delay_ns": delay,
         "delay_tool": tool,
@@ -194,17 +202,18 @@ def _delay(
 
 
 def measure_all(
-    method: Callable[[Design, Library, float, Path], Row],
+    method: Callable[[Design, Library, float, Path, flow.Options], Row],
     designs: Sequence[Design],
     library: Library,
     clock_ns: float,
     folder: Path,
+    options: flow.Options,
     done: Callable[[], object],
 ) -> list[Row]:
     """Apply ``method`` to designs, as many at a time as there are cores; ``done`` after each."""
 
     def one(design: Design) -> Row:
-        row = method(design, library, clock_ns, folder)
+        row = method(design, library, clock_ns, folder, options)
         done()
         return row
 
@@ -262,7 +271,8 @@ def _commit() -> str | None:
 def table(rows: Sequence[Row], library: Library, clock_ns: float) -> Table:
     """Return the table that a person reads."""
     result = Table(
-        title=f"{library.name}, mapped for {clock_ns:g} ns", title_justify="left",
+        title=f"{library.name}, mapped for {clock_ns:g} ns, {rows[0]['options']}",
+        title_justify="left",
         caption_justify="left",
         caption="each: lane of a decoder, PE of an array; muxes: a decoder's bare look-ups, "
         "combinational, by the same flow",
