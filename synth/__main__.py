@@ -89,6 +89,11 @@ def _add_options(command: argparse.ArgumentParser) -> None:
         "--gate-fanout", type=int, default=flow.DEFAULT.gate_fanout, metavar="N",
         help="flip-flops of a clock gate at most, 0 for any number (default: %(default)s)",
     )  # fmt: skip
+    command.add_argument(
+        "--fanout", type=int, default=flow.DEFAULT.fanout, metavar="N",
+        help="gates that a flip-flop or an input drives at most, others by trees of buffers; 0 "
+        "leaves buffers to ABC (default: %(default)s)",
+    )  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -109,7 +114,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     if not 0.01 <= options.clock <= 1000:
         raise SynthError(f"--clock must be in 0.01..1000 ns, not {options.clock:g}")
-    choices = flow.Options(options.booth, options.adder, options.gate_fanout)
+    choices = flow.Options(
+        options.booth, options.adder, options.gate_fanout, options.fanout
+    )
     designs = report.find_designs(options.verilog, options.config, options.unit)
     errors = Console(stderr=True)
     if options.pdk:

@@ -55,17 +55,23 @@ class Options:
         The tree of carries, one of ADDERS.
     gate_fanout : int
         Flip-flops that a clock gate drives at most; 0 for any number.
+    fanout : int
+        Gates that a flip-flop or an input drives at most, more by trees of buffers; 0 leaves
+        buffers to ABC, which strings them.
     """
 
     booth: bool = False
     adder: str = ADDERS[0]
     gate_fanout: int = 0
+    fanout: int = 0
 
     def __post_init__(self) -> None:
         if self.adder not in ADDERS:
             raise SynthError(f"--adder must be one of {', '.join(ADDERS)}, not {self.adder!r}")
         if self.gate_fanout < 0:
             raise SynthError(f"--gate-fanout must be 0 or more, not {self.gate_fanout}")
+        if self.fanout < 0 or self.fanout == 1:
+            raise SynthError(f"--fanout must be 0 or at least 2, not {self.fanout}")
 
     @property
     def name(self) -> str:
@@ -74,6 +80,7 @@ class Options:
             *(["booth"] if self.booth else []),
             *([self.adder] if self.adder != ADDERS[0] else []),
             *([f"gate{self.gate_fanout}"] if self.gate_fanout else []),
+            *([f"tree{self.fanout}"] if self.fanout else []),
         ]
         return "+".join(words) or "plain"
 
@@ -157,8 +164,12 @@ def synthesise(
 def _yosys(folder: Path, library: Library, options: Options) -> int:
     """Run the scripts of ``folder`` there, their words into yosys.log; return the exit status."""
     command = [sys.executable, "-m", "synth.child", str(LIMIT_GIGABYTES)]
-    if options.gate_fanout and library.clock_gate:
-        command += [str(options.gate_fanout), *library.clock_gate.split()]
+    for step, fanout, cell in (
+        ("gates", options.gate_fanout, library.clock_gate),
+        ("trees", options.fanout, library.buffer),
+    ):
+        if fanout and cell:
+            command.append(f"{step}={','.join([str(fanout), *cell.split()])}")
     with (folder / "yosys.log").open("w", encoding="utf-8") as log:
         return subprocess.run(
             command, cwd=folder, timeout=LIMIT_SECONDS, env=os.environ | {"PYTHONPATH": str(ROOT)},
@@ -183,7 +194,7 @@ read_verilog design.v
 hierarchy -check -top {top}
 proc
 check -assert
-synth -flatten -top {top}{booth}{adder}
+synth -flatten -noabc -top {top}{booth}{adder}
 opt -full
 simplemap
 {gates}

@@ -44,7 +44,8 @@ _FEMTOFARADS = {"f": 1.0, "p": 1e3, "n": 1e6}
 @dataclass(frozen=True)
 class Cell:
     """Area in um2; ``function`` of the one output, ``inputs`` with their capacitances in fF;
-    ``clock_gate`` names the enable, clock and output pins of an integrated clock gate."""
+    names of ``outputs``; ``clock_gate`` names the enable, clock and output pins of an integrated
+    clock gate."""
 
     name: str
     area: float
@@ -52,6 +53,7 @@ class Cell:
     has_timing: bool
     function: str
     inputs: dict[str, float]
+    outputs: list[str]
     clock_gate: str | None
 
 
@@ -61,7 +63,8 @@ class Library:
 
     ``driving_cell`` drives every input and ``load`` fF hang on every output; both are None when
     the library has no timing. ``unused`` are names of cells that are kept from the mapper.
-    ``clock_gate`` is its smallest clock gate for rising edges, cell and pins, if it has one.
+    ``clock_gate`` is its smallest clock gate for rising edges, cell and pins, if it has one;
+    ``buffer`` the driving cell with its pins, if that is a buffer.
     """
 
     name: str
@@ -72,6 +75,7 @@ class Library:
     unused: tuple[str, ...]
     flip_flops: frozenset[str]
     clock_gate: str | None = None
+    buffer: str | None = None
 
     @property
     def has_timing(self) -> bool:
@@ -102,18 +106,19 @@ def load(source: Path, folder: Path, *more: Path) -> Library:
     unused = tuple(
         cell.name for cell in cells if any(fnmatchcase(cell.name, glob) for glob in UNUSED_CELLS)
     )
-    driving_cell, load = _environment(path.stem, [c for c in cells if c.name not in unused])
+    driver, load = _environment(path.stem, [c for c in cells if c.name not in unused])
     return Library(
         name=path.stem,
         path=path,
         sha256=hashlib.sha256(b"".join(part.raw for part in parts)).hexdigest(),
-        driving_cell=driving_cell,
+        driving_cell=driver and driver.name,
         load=load,
         unused=unused,
         flip_flops=frozenset(cell.name for cell in cells if cell.is_sequential),
         clock_gate=min(
             ((c.area, f"{c.name} {c.clock_gate}") for c in cells if c.clock_gate), default=(0, None)
         )[1],
+        buffer=f"{driver.name} {_through(driver)}" if driver and _is_buffer(driver) else None,
     )
 
 
@@ -162,11 +167,13 @@ def _groups(head: re.Pattern[str], text: str) -> Iterator[tuple[str, str]]:
 
 def _cell(name: str, text: str, scale: float) -> Cell:
     """Return a cell from the ``text`` of its group; capacitances times ``scale`` are in fF."""
-    inputs, functions = {}, []
+    inputs, outputs, functions = {}, [], []
     for pin, body in _groups(_PIN, text):
         if re.search(r"direction\s*:\s*\"?input", body):
             capacitance = re.search(r"^\s*capacitance\s*:\s*\"?([\d.eE+-]+)", body, re.MULTILINE)
             inputs[pin] = scale * float(capacitance[1]) if capacitance else 0.0
+        elif re.search(r"direction\s*:\s*\"?output", body):
+            outputs.append(pin)
         functions += re.findall(r"^\s*function\s*:\s*\"([^\"]*)\"", body, re.MULTILINE)
         functions += re.findall(r"\{[^}\n]*\bfunction\s*:\s*\"([^\"]*)\"", body)
     area = _AREA.search(text)
@@ -177,6 +184,7 @@ def _cell(name: str, text: str, scale: float) -> Cell:
         has_timing=re.search(r"\btiming\s*\(", text) is not None,
         function=re.sub(r"[\s()]", "", functions[0]) if len(functions) == 1 else "",
         inputs=inputs,
+        outputs=outputs,
         clock_gate=_clock_gate(text),
     )
 
@@ -193,7 +201,16 @@ def _clock_gate(text: str) -> str | None:
     return ":".join(pins.values()) if all(pins.values()) else None
 
 
-def _environment(name: str, cells: list[Cell]) -> tuple[str | None, float | None]:
+def _is_buffer(cell: Cell) -> bool:
+    return cell.function in cell.inputs and len(cell.inputs) == len(cell.outputs) == 1
+
+
+def _through(cell: Cell) -> str:
+    """Return ``input:output`` of a cell that has one of each."""
+    return f"{next(iter(cell.inputs))}:{cell.outputs[0]}"
+
+
+def _environment(name: str, cells: list[Cell]) -> tuple[Cell | None, float | None]:
     """Return the driving cell and the load in fF for the library called ``name``."""
     single = [c for c in cells if c.has_timing and len(c.inputs) == 1 and not c.is_sequential]
     inverters = [c for c in single if c.function in _complements(c)]
@@ -206,7 +223,7 @@ def _environment(name: str, cells: list[Cell]) -> tuple[str | None, float | None
         min(buffers or inverters, key=lambda cell: cell.area),
     )
     gate = min(inverters or buffers, key=lambda cell: cell.area)
-    return driver.name, round(LOADS * sum(gate.inputs.values()), 3)
+    return driver, round(LOADS * sum(gate.inputs.values()), 3)
 
 
 def _complements(cell: Cell) -> set[str]:

@@ -1,8 +1,9 @@
 """The array: rows (outputs) by columns (tokens) of processing elements."""
 
-from itertools import pairwise
+from functools import reduce
+from operator import or_
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Module, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,7 +14,7 @@ from ..pe.arith import delayed
 from ..pe.bins import Bins
 from ..pe.bins_fp16 import BinsFp16, CombineFp16
 from ..pe.column import Column
-from ..pe.combine import Combine
+from ..pe.combine import Combine, Resolve
 from ..pe.mac import Mac
 from ..pe.outlier import OutlierDecode
 from ..pe.products import Products
@@ -23,7 +24,7 @@ __all__ = ["COLUMNS", "Array"]
 
 # A column of each kind of PE, and what makes sums of what its rows hold, where that takes more.
 COLUMNS: dict[str, tuple[type[Column], type[Combine] | None]] = {
-    "products": (Products, None),
+    "products": (Products, Resolve),
     "bins": (Bins, Combine),
     "mac": (Mac, None),
     "bins_fp16": (BinsFp16, CombineFp16),
@@ -90,13 +91,14 @@ class Array(wiring.Component):
     def latency(self) -> int:
         """Cycles from the transfer of ``last`` to the first sums on ``o``."""
         combine = self.combine.latency_of(self.config) if self.combine else 0
-        return self.start + self.column.latency + combine
+        return self.start + self.column.latency_of(self.config) + combine
 
     @property
     def turnaround(self) -> int:
         """Fewest cycles from one ``last`` to the next."""
         config = self.config
-        return self.start + self.column.latency + config.columns * config.rows // config.drain_lanes
+        drain = config.columns * config.rows // config.drain_lanes
+        return self.start + self.column.latency_of(config) + drain
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -104,64 +106,72 @@ class Array(wiring.Component):
 
         # Everything of a step, in the same cycle at the columns.
         m.submodules.select = select = Select(config)
-        wiring.connect(m, wiring.flipped(self.i), select.i)
+        early = self.start + self.column.select_delay - select.latency
+        names = ("planes", "plain", "entries", "first", "last", "index_width")
+        m.d.comb += select.i.valid.eq(delayed(m, self.i.valid, early, "valid"))
+        for name in names:
+            m.d.comb += select.i.payload[name].eq(delayed(m, step[name], early, name))
         columns = [self.column(config) for _ in range(config.columns)]
         acts, outliers = self._operands(m)
         for n, (column, act) in enumerate(zip(columns, acts, strict=True)):
             m.submodules[f"column{n}"] = column
             m.d.comb += column.a.eq(act)
-        rows = delayed(m, select.o, start + self.column.select_delay - select.latency, "rows")
+        stages = [delayed(m, select.o, n, f"select{n}_")
+                  for n in range(self.column.stages_of(config))]  # fmt: skip
         for column in columns:
-            m.d.comb += column.select.eq(rows)
+            m.d.comb += [stage.eq(taken)
+                         for stage, taken in zip(column.select, stages, strict=True)]  # fmt: skip
             m.d.comb += [w.eq(o) for w, o in zip(column.outliers, outliers, strict=True)]
         codebook = Cat(list(step.codebook)[: config.shared])
         if self.column.codebook_delay is not None:
-            codebook = delayed(m, codebook, start + self.column.codebook_delay, "codebook")
+            centroids = delayed(
+                m, step.codebook, start + self.column.codebook_delay - 1, "centroids"
+            )
+            coded = Cat(self.column.coded(centroids[n]) for n in range(config.shared))
+            codebook = delayed(m, coded, 1, "codebook")
             for column in columns:
                 m.d.comb += column.codebook.as_value().eq(codebook)
 
-        # Finished sums leave through one chain of all columns, the first column first.
-        held, shift, final = Signal(), Signal(), Signal()
-        for column, behind in pairwise(columns):
-            m.d.comb += column.chain.eq(behind.o)
-        m.d.comb += [column.shift.eq(shift) for column in columns]
+        # Finished sums are read one place after the other: rows by rows, the first column first.
+        groups = config.rows // config.drain_lanes
+        place, held, shift = Signal(config.columns * groups), Signal(), Signal()
+        for n, column in enumerate(columns):
+            m.d.comb += column.read.eq(place[n * groups : (n + 1) * groups])
         finish = self.i.valid & step.last
-        arrives = delayed(m, finish, start + self.column.latency - 1, "last")
+        arrives = delayed(m, finish, start + self.column.latency_of(config) - 1, "last")
+        final = place[-1]
         with m.If(arrives):
-            m.d.sync += held.eq(1)
+            m.d.sync += [held.eq(1), place.eq(1)]
+        with m.Elif(shift):
+            m.d.sync += [held.eq(~final), place.eq(place << 1)]
         with m.If(finish):
             m.d.sync += self.last_ready.eq(0)
-        with m.If(shift & final):
-            m.d.sync += [held.eq(0), self.last_ready.eq(1)]
-        groups = config.rows // config.drain_lanes
-        group, column_left = Signal(range(max(2, groups))), Signal(range(max(2, config.columns)))
-        column_ends = group == groups - 1
-        m.d.comb += final.eq(column_ends & (column_left == 0))
-        with m.If(shift):
-            m.d.sync += group.eq(Mux(column_ends, 0, group + 1))
-        with m.If(finish):
-            m.d.sync += column_left.eq(config.columns - 1)
-        with m.Elif(shift & column_ends):
-            m.d.sync += column_left.eq(column_left - 1)
+        with m.Elif(shift & final):
+            m.d.sync += self.last_ready.eq(1)
 
         out = self.o
         if self.combine:
             m.submodules.combine = combine = self.combine(config)
             wiring.connect(m, combine.o, wiring.flipped(self.o))
-            layer = Signal(combine.codebook.shape(), reset_less=True)
-            with m.If(finish):
-                m.d.sync += layer.as_value().eq(codebook)
-            m.d.comb += combine.codebook.eq(layer)
             out = combine.i
+            if combine.multiplies:
+                layer = Signal(combine.codebook.shape(), reset_less=True)
+                with m.If(finish):
+                    m.d.sync += layer.as_value().eq(codebook)
+                m.d.comb += combine.codebook.eq(layer)
         m.d.comb += [
             out.valid.eq(held),
             out.payload.last.eq(final),
             shift.eq(held & out.ready),
         ]
         if not config.floating:
-            m.d.comb += self._units(m, out.payload, finish, shift & column_ends)
+            next_column = shift & Cat(list(place)[groups - 1 :: groups]).any()
+            m.d.comb += self._units(m, out.payload, finish, next_column)
         sums = out.payload.rows if self.combine else out.payload.sums
-        m.d.comb += [total.eq(row) for total, row in zip(sums, columns[0].o, strict=True)]
+        read = [reduce(or_, words) for words in zip(*(
+            [Value.cast(row) for row in column.o] for column in columns
+        ), strict=True)]  # fmt: skip
+        m.d.comb += [Value.cast(total).eq(row) for total, row in zip(sums, read, strict=True)]
         return m
 
     def _operands(self, m: Module) -> tuple[list[Value], list[Value | data.View]]:

@@ -1,6 +1,6 @@
 """The PE of the paper's words, in FP16: activations are added up by index as they are."""
 
-from amaranth.hdl import Array, Module, Mux, Signal, Value
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -138,18 +138,22 @@ class BinsFp16(Column):
     """
 
     codebook_delay = None
-    latency = 5
 
     @staticmethod
     def sum_shape(config: ArrayConfig) -> BinsFp16RowLayout:
         """Return the shape of what a row's sum is when it leaves."""
         return BinsFp16RowLayout(config)
 
+    @classmethod
+    def latency_of(cls, config: ArrayConfig) -> int:
+        """Return the cycles until what the rows take, sums and the registers of finished sums."""
+        return cls.select_delay + 3
+
     def sums(self, m: Module) -> list[Value]:
         """Return what the rows hold; ``m`` gets what makes it."""
         config = self.config
         a = delayed(m, self.a, self.select_delay + 1, "a")
-        select = delayed(m, self.select, 1, "select")
+        select = delayed(m, self.select[0], 1, "select")
         rows = [Signal(BinsFp16RowLayout(config), name=f"sums{n}", reset_less=True)
                 for n in range(config.rows)]  # fmt: skip
 
@@ -175,10 +179,11 @@ class BinsFp16(Column):
                 m.d.sync += sums.outliers.eq(one_hot(_FP32.width, choices))
             m.submodules[f"adder{number}"] = adder = FloatAdder(_FP16)
             m.d.comb += [
-                adder.a.eq(Mux(select.first, 0, Array(sums.bins)[row.index])),
+                adder.a.eq(one_hot(_FP16.width, list(zip(row.reads, sums.bins, strict=True)))),
                 adder.b.eq(a ^ (row.negate << (_FP16.width - 1))),
             ]
-            store(m, sums.bins, row, select, adder.o)
+            for total, pick in zip(sums.bins, row.picks, strict=True):
+                store(m, total, adder.o, pick, select.first)
         return rows
 
 

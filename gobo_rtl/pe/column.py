@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from amaranth.hdl import Module, Shape, Value, signed, unsigned
+from amaranth.hdl import Cat, Module, Shape, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -37,20 +37,21 @@ class Column(wiring.Component):
         Activation of a step: aligned, or for PEs that compute in floating point the bits of FP16.
     outliers : In, ``outliers_per_step`` x OutlierWeightLayout or 16
         Outliers of the same step, with ``a``; taken apart, or as bits.
-    codebook : In, ``shared`` x ``centroid_shape``
+    codebook : In, ``shared`` x ``codebook_shape``
         Shared centroids of the same step, ``codebook_delay`` cycles after ``a``; not looked at
         where that is None.
-    select : In, SelectLayout
-        What the rows take of the same step, ``select_delay`` cycles after ``a``.
-    shift : In, 1
-        Move the finished sums on by ``drain_lanes`` rows.
-    chain, o : In and Out, ``drain_lanes`` x ``sum_shape``
-        The next column's finished sums, and this one's.
+    select : In, ``stages`` x SelectLayout
+        What the rows take of the same step, ``select_delay`` cycles after ``a``; each further
+        stage has the same a cycle later.
+    read : In, ``rows / drain_lanes``
+        At most one bit is set: which rows' finished sums are at ``o``.
+    o : Out, ``drain_lanes`` x ``sum_shape``
+        Those sums, all 0 without any.
 
     Timing
     ------
-    Moves in every cycle. After the ``last`` step of a sum the first rows are at ``o`` ``latency``
-    cycles after ``a``; those of the sum before must have left by then.
+    Moves in every cycle. After the ``last`` step of a sum its rows can be read from ``latency``
+    cycles after ``a`` on; those of the sum before must have been read by then.
 
     Numerics
     --------
@@ -59,7 +60,6 @@ class Column(wiring.Component):
 
     codebook_delay: ClassVar[int | None]
     select_delay: ClassVar[int] = 2
-    latency: ClassVar[int]
 
     def __init__(self, config: ArrayConfig):
         self.config = config
@@ -70,35 +70,80 @@ class Column(wiring.Component):
         super().__init__({
             "a": In(act),
             "outliers": In(data.ArrayLayout(outlier, config.outliers_per_step)),
-            "codebook": In(data.ArrayLayout(centroid_shape(config), config.shared)),
-            "select": In(SelectLayout(config)),
-            "shift": In(1),
-            "chain": In(lanes),
+            "codebook": In(data.ArrayLayout(self.codebook_shape(config), config.shared)),
+            "select": In(data.ArrayLayout(SelectLayout(config), self.stages_of(config))),
+            "read": In(config.rows // config.drain_lanes),
             "o": Out(lanes),
         })
+
+    @staticmethod
+    def codebook_shape(config: ArrayConfig) -> Shape | data.Layout:
+        """Return the shape of a shared centroid as the column takes it."""
+        return centroid_shape(config)
+
+    @staticmethod
+    def coded(centroid: Value) -> Value:
+        """Return a centroid as the column takes it."""
+        return centroid
 
     @staticmethod
     def sum_shape(config: ArrayConfig) -> Shape | data.Layout:
         """Return the shape of what a row's sum is when it leaves."""
         raise NotImplementedError
 
-    def sums(self, m: Module) -> list[Value]:
-        """Return the rows' sums, finished ``latency - 1`` cycles after the last ``a``; ``m`` gets
-        what makes them."""
+    @classmethod
+    def parts_of(cls, config: ArrayConfig) -> list[int]:
+        """Return the bits of a row's sum that are finished together, those of ``sum_shape`` from
+        the lowest on; each part a cycle after the one before it."""
+        return [Shape.cast(cls.sum_shape(config)).width]
+
+    @staticmethod
+    def stages_of(config: ArrayConfig) -> int:
+        """Return for how many cycles the column looks at what the rows take of a step."""
+        return 1
+
+    @classmethod
+    def latency_of(cls, config: ArrayConfig) -> int:
+        """Return the cycles from ``a`` of the last step of a sum until its rows can be
+        read."""
         raise NotImplementedError
+
+    @property
+    def latency(self) -> int:
+        """Cycles from ``a`` of the last step of a sum until its rows can be read."""
+        return self.latency_of(self.config)
+
+    def sums(self, m: Module) -> list[Value]:
+        """Return the rows' sums, whose last part is finished ``latency - 1`` cycles after the last
+        ``a``; ``m`` gets what makes them."""
+        raise NotImplementedError
+
+    def clear(self, m: Module, cycles: int) -> Value:
+        """Return whether ``select`` of ``cycles`` cycles before is the last of a sum; and 1 after
+        reset, so that sums are cleared."""
+        last: Value = self.select[0].last
+        for n in range(cycles):
+            made = Signal(init=1, name=f"clear{cycles}_{n}")
+            m.d.sync += made.eq(last)
+            last = made
+        return last
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        m.submodules.holding = holding = Holding(
-            self.sum_shape(config), config.rows, config.drain_lanes
-        )
-        m.d.comb += [held.eq(total) for held, total in zip(holding.sums, self.sums(m), strict=True)]
-        since = self.latency - self.select_delay - 1  # cycles from `select` to a finished sum
-        m.d.comb += [
-            holding.load.eq(delayed(m, self.select.last, since, "last")),
-            holding.shift.eq(self.shift),
-            holding.chain.eq(self.chain),
-            self.o.eq(holding.o),
-        ]
+        sums = [Value.cast(total) for total in self.sums(m)]
+        parts = self.parts_of(config)
+        # Cycles from `select` to the first part of a finished sum.
+        since = self.latency - self.select_delay - len(parts)
+        load = delayed(m, self.select[0].last, since, "last")
+        at, ways = 0, []
+        for n, width in enumerate(parts):
+            m.submodules[f"holding{n}"] = holding = Holding(width, config.rows, config.drain_lanes)
+            m.d.comb += [held.eq(total[at : at + width])
+                         for held, total in zip(holding.sums, sums, strict=True)]  # fmt: skip
+            m.d.comb += [holding.load.eq(load), holding.read.eq(self.read)]
+            load = delayed(m, load, 1, f"load{n}")
+            at += width
+            ways.append(holding.o)
+        m.d.comb += [Value.cast(out).eq(Cat(*row)) for out, *row in zip(self.o, *ways, strict=True)]
         return m

@@ -11,8 +11,18 @@ from ..array_layout import SumsLayout, centroid_shape
 from .arith import delayed
 from .bins import Bins
 from .column import Column
+from .multiply import (
+    MULTIPLES_LATENCY,
+    PRODUCT_LATENCY,
+    digits_shape,
+    multiples_of,
+    product_of,
+    recoded,
+)  # fmt: skip
+from .products import Products
+from .split import cuts, joined
 
-__all__ = ["BinSumsLayout", "Combine"]
+__all__ = ["BinSumsLayout", "Combine", "Resolve"]
 
 
 class BinSumsLayout(data.StructLayout):
@@ -57,19 +67,22 @@ class Combine(wiring.Component):
     """
 
     column: ClassVar[type[Column]] = Bins
+    multiplies: ClassVar[bool] = True
 
     def __init__(self, config: ArrayConfig):
         self.config = config
+        shared = data.ArrayLayout(centroid_shape(config), config.shared)
         super().__init__({
             "i": In(stream.Signature(BinSumsLayout(config, self.column))),
-            "codebook": In(data.ArrayLayout(centroid_shape(config), config.shared)),
+            **({"codebook": In(shared)} if self.multiplies else {}),
             "o": Out(stream.Signature(SumsLayout(config))),
         })
 
     @staticmethod
     def latency_of(config: ArrayConfig) -> int:
-        """Return the cycles from ``i`` to ``o``: a stage of multipliers, and levels of adders."""
-        return 1 + config.shared.bit_length()
+        """Return the cycles from ``i`` to ``o``: rows read, multiples of the bins, products, and
+        levels of adders."""
+        return 1 + MULTIPLES_LATENCY + PRODUCT_LATENCY + config.shared.bit_length()
 
     @property
     def latency(self) -> int:
@@ -79,8 +92,11 @@ class Combine(wiring.Component):
     def sums(self, m: Module, move: Value) -> list[Value]:
         """Return the rows' sums, ``latency`` cycles with ``move`` after ``i``; ``m`` gets what
         makes them."""
-        sums = []
-        for lane, row in enumerate(self.i.payload.rows):
+        # A centroid as its bin's products take it.
+        sums, codebook = [], delayed(m, self.codebook, MULTIPLES_LATENCY, "codebook", move)
+        digits = [data.View(digits_shape(len(c)), delayed(m, recoded(c), 1, f"digits{n}_", move))
+                  for n, c in enumerate(codebook)]  # fmt: skip
+        for lane, row in enumerate(delayed(m, self.i.payload.rows, 1, "rows", move)):
             def stage(value: Value, name: str, lane: int = lane) -> Value:
                 """Return ``value`` registered, modulo the width of a sum."""
                 made = Signal(signed(self.config.acc_width), name=f"{name}_{lane}")
@@ -88,10 +104,18 @@ class Combine(wiring.Component):
                     m.d.sync += made.eq(value)
                 return made
 
-            terms = [stage(b * c, "product")
-                     for b, c in zip(row.bins, self.codebook, strict=True)]  # fmt: skip
-            terms.append(stage(row.outliers, "outliers"))
-            levels = 1
+            pieces = [row[f"piece{n}"] for n in range(len(cuts(self.config.bin_width)) - 1)]
+            bins = [Cat(*bits).as_signed() for bits in zip(*pieces, strict=True)]
+            terms = []
+            for n, (total, centroid) in enumerate(zip(bins, digits, strict=True)):
+                multiples = multiples_of(m, total, f"bin{n}_{lane}", move)
+                terms.append(product_of(
+                    m, multiples, centroid, self.config.acc_width, f"product{n}_{lane}", move
+                ))  # fmt: skip
+            beside = stage(joined(row.outliers), "joined")
+            waits = MULTIPLES_LATENCY + PRODUCT_LATENCY - 1
+            terms.append(delayed(m, beside, waits, f"outliers{lane}", move))
+            levels = 2 + waits
             while len(terms) > 1:
                 pairs = [terms[n : n + 2] for n in range(0, len(terms), 2)]
                 terms = [stage(sum(pair[1:], pair[0]), "sum") for pair in pairs]
@@ -114,3 +138,39 @@ class Combine(wiring.Component):
             delayed(m, rest, self.latency, "rest", move)
         )
         return m
+
+
+class Resolve(Combine):
+    """Adds the carries that wait in the sums of products: ``drain_lanes`` rows a cycle, shared by
+    the array.
+
+    Paper
+    -----
+    Our own choice: docs/accelerator.md section 2.
+
+    Members
+    -------
+    i : In, stream of BinSumsLayout
+        Rows as the column gives them.
+    o : Out, stream of SumsLayout
+        Their sums.
+    """
+
+    column = Products
+    multiplies = False
+
+    @staticmethod
+    def latency_of(config: ArrayConfig) -> int:
+        """Return the cycles from ``i`` to ``o``: rows read, and their sums."""
+        return 2
+
+    def sums(self, m: Module, move: Value) -> list[Value]:
+        """Return the rows' sums, ``latency`` cycles with ``move`` after ``i``; ``m`` gets what
+        makes them."""
+        sums = []
+        for lane, row in enumerate(delayed(m, self.i.payload.rows, 1, "rows", move)):
+            total = Signal(signed(self.config.acc_width), name=f"sum_{lane}", reset_less=True)
+            with m.If(move):
+                m.d.sync += total.eq(joined(row.low, row.above))
+            sums.append(total)
+        return sums

@@ -1,23 +1,25 @@
 """Finished sums on their way out."""
 
-from amaranth.hdl import Module, Mux, Shape, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+
+from ..decode.unpacker import one_hot
 
 __all__ = ["Holding"]
 
 
 class Holding(wiring.Component):
-    """Holds a column's finished sums and shifts them out, a link of the chain of all columns.
+    """Holds a column's finished sums until they are read, some neighbouring rows at a time.
 
     Paper
     -----
-    Our own choice: a chain needs no wide multiplexer, and the next sum begins at once.
+    Our own choice: a sum is stored once and stays where it is, and the next sum begins at once.
 
     Parameters
     ----------
-    shape : Shape or Layout
-        Of a row's sum.
+    width : int
+        Bits of a row's sum.
     rows : int
         Rows of the column.
     lanes : int
@@ -25,41 +27,40 @@ class Holding(wiring.Component):
 
     Members
     -------
-    sums : In, ``rows`` x ``shape``
+    sums : In, ``rows`` x ``width``
         Finished sums, read with ``load``.
-    load, shift : In, 1
-        Take ``sums``; move on by ``lanes`` rows. Not both at once.
-    chain : In, ``lanes`` x ``shape``
-        What moves in at the end: the next column's ``o``.
-    o : Out, ``lanes`` x ``shape``
-        The rows that leave next, ascending.
+    load : In, 1
+        Take ``sums``.
+    read : In, ``rows / lanes``
+        At most one bit is set: which rows are at ``o``.
+    o : Out, ``lanes`` x ``width``
+        The rows that are read, 0 without any.
 
     Timing
     ------
-    ``o`` changes in the cycle after ``load`` or ``shift``.
+    Sums can be read from the cycle after ``load`` on; ``o`` follows ``read`` in the same cycle.
 
     Numerics
     --------
-    None: bits are moved.
+    None.
     """
 
-    def __init__(self, shape: Shape | data.Layout, rows: int, lanes: int):
+    def __init__(self, width: int, rows: int, lanes: int):
         self.rows, self.lanes = rows, lanes
         super().__init__({
-            "sums": In(data.ArrayLayout(shape, rows)),
+            "sums": In(data.ArrayLayout(width, rows)),
             "load": In(1),
-            "shift": In(1),
-            "chain": In(data.ArrayLayout(shape, lanes)),
-            "o": Out(data.ArrayLayout(shape, lanes)),
+            "read": In(rows // lanes),
+            "o": Out(data.ArrayLayout(width, lanes)),
         })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         held = Signal(self.sums.shape(), reset_less=True)
-        behind = [*list(held)[self.lanes :], *self.chain]
-        with m.If(self.load | self.shift):
-            for word, new, old in zip(held, self.sums, behind, strict=True):
-                m.d.sync += word.eq(Mux(self.load, new, old))
-        for out, word in zip(self.o, held, strict=False):
-            m.d.comb += out.eq(word)
+        with m.If(self.load):
+            m.d.sync += held.eq(self.sums)
+        words, size = list(held), len(Cat(*self.o))
+        groups = [Cat(*words[n : n + self.lanes]) for n in range(0, self.rows, self.lanes)]
+        chosen = one_hot(size, list(zip(self.read, groups, strict=True)))
+        m.d.comb += Cat(*self.o).eq(chosen)
         return m

@@ -1,6 +1,6 @@
 """The multiply-accumulate PE: what an array without GOBO has, to measure the others against."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -113,35 +113,37 @@ class Mac(Column):
     """
 
     codebook_delay = Column.select_delay
-    latency = 6
 
     @staticmethod
     def sum_shape(config: ArrayConfig) -> unsigned:
         """Return the shape of what a row's sum is when it leaves: the bits of FP32."""
         return unsigned(_FP32.width)
 
+    @classmethod
+    def latency_of(cls, config: ArrayConfig) -> int:
+        """Return the cycles until weight, product, sum and the registers of finished sums."""
+        return cls.select_delay + 4
+
     def sums(self, m: Module) -> list[Value]:
         """Return the rows' sums; ``m`` gets what makes them."""
         outliers = [delayed(m, value, self.select_delay, f"outlier{n}")
                     for n, value in enumerate(self.outliers)]  # fmt: skip
         act = delayed(m, self.a, self.select_delay + 1, "a")
-        multipliers = [FloatMultiplier(1) for _ in self.select.rows]
+        rows = self.select[0].rows
+        multipliers = [FloatMultiplier(1) for _ in rows]
         since = 1 + multipliers[0].latency  # cycles from `select` to the adders
-        first = delayed(m, self.select.first, since, "first")
+        first = delayed(m, self.select[0].first, since, "first")
         totals = []
-        for number, (row, multiplier) in enumerate(
-            zip(self.select.rows, multipliers, strict=True)
-        ):
+        for number, (row, multiplier) in enumerate(zip(rows, multipliers, strict=True)):
             m.submodules[f"multiplier{number}"] = multiplier
             m.submodules[f"adder{number}"] = adder = FloatAdder(_FP32, 1)
             assert self.latency == self.select_delay + since + adder.latency + 1
-            takes = delayed(m, row.take | row.hits.any(), since, f"takes{number}")
-            centroid = Signal(_FP16.width, name=f"centroid{number}")
+            takes = delayed(m, row.picks.any() | row.hits.any(), since, f"takes{number}")
             weight = Signal(_FP16.width, name=f"weight{number}", reset_less=True)
+            choices = [*zip(row.picks, self.codebook, strict=True),
+                       *zip(row.hits, outliers, strict=True)]  # fmt: skip
             sign = row.negate << (_FP16.width - 1)
-            m.d.comb += centroid.eq(Array(self.codebook)[row.index] ^ sign)
-            choices = [(row.take, centroid), *zip(row.hits, outliers, strict=True)]
-            m.d.sync += weight.eq(one_hot(_FP16.width, choices))
+            m.d.sync += weight.eq(one_hot(_FP16.width, choices) ^ sign)
             m.d.comb += [
                 multiplier.a.eq(weight),
                 multiplier.b.eq(act),

@@ -8,18 +8,24 @@ from ..array_config import ArrayConfig
 from ..array_layout import EXPONENT
 from .arith import delayed
 from .floating import Operand, bias
+from .multiply import DIGIT, PRODUCT_LATENCY, TIMES, digits_shape, product_of, recoded
 
 __all__ = ["OutlierDecode", "OutlierProduct", "OutlierWeightLayout"]
 
 
 class OutlierWeightLayout(data.StructLayout):
-    """A weight in the layer's unit: ``significand * 2^shift``."""
+    """A weight in the layer's unit: its significand, signed, in ``digits``, times ``2^shift``."""
 
     def __init__(self, config: ArrayConfig):
-        precision = config.value.fraction_width + 1
         super().__init__({
-            "significand": signed(precision + 1), "shift": range(config.weight_sum_width),
+            "digits": digits_shape(significand_width(config)),
+            "shift": range(config.weight_sum_width),
         })  # fmt: skip
+
+
+def significand_width(config: ArrayConfig) -> int:
+    """Return the bits of an outlier's significand, sign and hidden bit included."""
+    return config.value.fraction_width + 2
 
 
 class OutlierDecode(wiring.Component):
@@ -53,7 +59,7 @@ class OutlierDecode(wiring.Component):
     packer proves; for others the result means nothing.
     """
 
-    latency = 2
+    latency = 3
 
     def __init__(self, config: ArrayConfig):
         self.config = config
@@ -81,9 +87,13 @@ class OutlierDecode(wiring.Component):
             right.eq(-places),
             magnitude.eq(Mux(places < 0, significand >> right, significand)),
         ]
+        signed_one = Signal(signed(significand_width(self.config)), reset_less=True)
+        left = Signal.like(self.o.shift, reset_less=True)
         m.d.sync += [
-            self.o.significand.eq(Mux(sign, -magnitude, magnitude)),
-            self.o.shift.eq(Mux(places < 0, 0, places)),
+            signed_one.eq(Mux(sign, -magnitude, magnitude)),
+            left.eq(Mux(places < 0, 0, places)),
+            self.o.digits.as_value().eq(recoded(signed_one)),
+            self.o.shift.eq(left),
         ]
         return m
 
@@ -102,8 +112,8 @@ class OutlierProduct(wiring.Component):
 
     Members
     -------
-    a : In, signed(``act_width``)
-        The activation.
+    multiples : In, 8 x signed(``act_width`` + 3)
+        The activation's, as :func:`multiples_of` has them.
     w : In, OutlierWeightLayout
         The weight.
     o : Out, signed(``acc_width``)
@@ -111,29 +121,27 @@ class OutlierProduct(wiring.Component):
 
     Timing
     ------
-    ``o`` follows ``latency`` cycles after ``a`` and ``w``; it moves in every cycle.
+    ``o`` follows ``latency`` cycles after ``multiples`` and ``w``; it moves in every cycle.
 
     Numerics
     --------
     Exact: the product of a weight below 2^``weight_sum_width`` fits ``acc_width`` bits.
     """
 
-    latency = 2
+    latency = PRODUCT_LATENCY + 1
 
     def __init__(self, config: ArrayConfig):
         self.config = config
         super().__init__({
-            "a": In(signed(config.act_width)),
+            "multiples": In(data.ArrayLayout(signed(config.act_width + DIGIT), len(TIMES))),
             "w": In(OutlierWeightLayout(config)),
             "o": Out(signed(config.acc_width)),
         })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        product = Signal(signed(self.config.act_width + len(self.w.significand)), reset_less=True)
-        shift = delayed(m, self.w.shift, 1, "shift")
-        m.d.sync += [
-            product.eq(self.a * self.w.significand),
-            self.o.eq(product << shift),
-        ]
+        width = self.config.act_width + significand_width(self.config)
+        product = product_of(m, list(self.multiples), self.w.digits, width, "product")
+        shift = delayed(m, self.w.shift, PRODUCT_LATENCY, "shift")
+        m.d.sync += self.o.eq(product << shift)
         return m

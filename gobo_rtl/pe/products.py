@@ -1,37 +1,74 @@
 """A column of the array that multiplies first: products shared by its rows."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.lib import data
 
 from ..array_config import ArrayConfig
 from ..decode.unpacker import one_hot
 from .arith import delayed
 from .column import Column
+from .multiply import (
+    MULTIPLES_LATENCY,
+    PRODUCT_LATENCY,
+    digits_shape,
+    multiples_of,
+    product_of,
+    recoded,
+)  # fmt: skip
 from .outlier import OutlierProduct
+from .split import SplitLayout, add_split
 
-__all__ = ["Products", "add", "outlier_products"]
-
-
-def add(left: Value, right: Value, carry: Value) -> Value:
-    """Return ``left + right + carry``, modulo the width of ``left``, made by one adder."""
-    wide = Cat(carry, left).as_signed() + Cat(carry, right).as_signed()
-    return wide[1 : 1 + len(left)].as_signed()
+__all__ = ["OUTLIER_DELAY", "Products", "ProductsRowLayout", "outlier_products"]
 
 
-def outlier_products(column: Column, m: Module) -> list[Value]:
-    """Return the products of a column's activation and a step's outliers, with ``select``; ``m``
-    gets the units."""
-    assert column.select_delay == OutlierProduct.latency
+OUTLIER_DELAY = MULTIPLES_LATENCY + OutlierProduct.latency
+"""Cycles from a column's activation to the products with outliers."""
+
+
+def outlier_products(column: Column, m: Module, multiples: list[Value]) -> list[Value]:
+    """Return the products of an activation, whose multiples are given, and the outliers of the same
+    step, ``OutlierProduct.latency`` cycles later; ``m`` gets the units."""
+    weights = delayed(m, column.outliers, MULTIPLES_LATENCY, "weights")
     products = []
-    for n, weight in enumerate(column.outliers):
+    for n, weight in enumerate(weights):
         m.submodules[f"outlier{n}"] = unit = OutlierProduct(column.config)
-        m.d.comb += [unit.a.eq(column.a), unit.w.eq(weight)]
+        m.d.comb += unit.w.eq(weight)
+        m.d.comb += [one.eq(times) for one, times in zip(unit.multiples, multiples, strict=True)]
         products.append(unit.o)
     return products
 
 
+def product_width(config: ArrayConfig) -> int:
+    """Return the bits of the product of an activation and a centroid."""
+    return config.act_width + config.grid_width - 1
+
+
+def low_width(config: ArrayConfig) -> int:
+    """Return the bits of a sum that are as wide as a product."""
+    return min(product_width(config), config.acc_width)
+
+
+ABOVE_PIECE = 5
+"""Most bits of a piece above: what is added there has to be chosen first."""
+
+
+class ProductsRowLayout(data.StructLayout):
+    """A row's sum before its end: what is as wide as a product, and what is ``above``, a cycle
+    later."""
+
+    def __init__(self, config: ArrayConfig):
+        width = low_width(config)
+        above = SplitLayout(config.acc_width - width, ABOVE_PIECE)
+        super().__init__({"low": SplitLayout(width), "above": above})
+
+
 class Products(Column):
     """Sums of a token: the activation's product with every centroid is made once, and each row
-    adds the one that its index selects to its only accumulator.
+    adds the one that its index selects to its only accumulator. :class:`Resolve` makes sums of
+    what the rows hold.
+
+    A product is narrower than a sum. The bits above it change only with a carry, the sign of a
+    product or an outlier, and move only then.
 
     Paper
     -----
@@ -42,43 +79,78 @@ class Products(Column):
     Exact when every row's sum of ``|weight|`` is below 2^``weight_sum_width``.
     """
 
-    codebook_delay = 1
-    latency = 5
+    codebook_delay = OUTLIER_DELAY - PRODUCT_LATENCY
+    select_delay = OUTLIER_DELAY
 
     @staticmethod
-    def sum_shape(config: ArrayConfig) -> signed:
-        """Return the shape of what a row's sum is when it leaves: the sum."""
-        return signed(config.acc_width)
+    def codebook_shape(config: ArrayConfig) -> data.ArrayLayout:
+        """Return the shape of a centroid: its digits."""
+        return digits_shape(config.grid_width)
+
+    @staticmethod
+    def coded(centroid: Value) -> Value:
+        """Return a centroid as the column takes it."""
+        return recoded(centroid)
+
+    @staticmethod
+    def sum_shape(config: ArrayConfig) -> ProductsRowLayout:
+        """Return the shape of what a row's sum is when it leaves: pieces and carries."""
+        return ProductsRowLayout(config)
+
+    @classmethod
+    def parts_of(cls, config: ArrayConfig) -> list[int]:
+        """Return the bits that are as wide as a product, and those above, if there are any."""
+        row = ProductsRowLayout(config)
+        return [width for width in (row["above"].offset, row["above"].width) if width]
+
+    @staticmethod
+    def stages_of(config: ArrayConfig) -> int:
+        """Return the cycles of a term, of its sum and of the bits above."""
+        return 3
+
+    @classmethod
+    def latency_of(cls, config: ArrayConfig) -> int:
+        """Return the cycles until the products, the term, and the registers of finished sums and of
+        the bits above."""
+        return cls.select_delay + 1 + len(cls.parts_of(config))
 
     def sums(self, m: Module) -> list[Value]:
         """Return the rows' sums; ``m`` gets what makes them."""
-        config, outliers = self.config, outlier_products(self, m)
-        a = delayed(m, self.a, self.codebook_delay, "a")
-        width = config.act_width + config.grid_width - 1
-        products = [Signal(signed(width), name=f"product{n}", reset_less=True)
-                    for n in range(config.shared)]  # fmt: skip
-        for product, centroid in zip(products, self.codebook, strict=True):
-            m.d.sync += product.eq(a * centroid)
+        config = self.config
+        multiples = multiples_of(m, self.a, "a")
+        outliers = outlier_products(self, m, multiples)
+        waits = self.codebook_delay - MULTIPLES_LATENCY
+        late = [delayed(m, multiple, waits, f"a{n}_") for n, multiple in enumerate(multiples)]
+        products = [product_of(m, late, digits, product_width(config), f"product{n}")
+                    for n, digits in enumerate(self.codebook)]  # fmt: skip
+        width = low_width(config)
+        above = [delayed(m, product[width:], 2, f"above{n}") for n, product in enumerate(outliers)]
 
-        # A row's term, then its sum. The complement of a term with a carry is its negative.
-        first = delayed(m, self.select.first, 1, "first")
-        totals = []
-        for number, row in enumerate(self.select.rows):
-            term = Signal(signed(config.acc_width), name=f"term{number}", reset_less=True)
-            carry = Signal(name=f"carry{number}", reset_less=True)
-            total = Signal(signed(config.acc_width), name=f"total{number}", reset_less=True)
-            product = Signal(signed(width), name=f"selected{number}")
-            m.d.comb += product.eq(Array(products)[row.index] & row.take.replicate(width))
-            outlier = one_hot(config.acc_width, list(zip(row.hits, outliers, strict=True)))
-            before = Mux(first, 0, total)
+        # A row's term, then its sum. The complement of a term with a carry is its negative. A sum
+        # is cleared when it goes, with its last term, to the registers of finished sums.
+        last = self.clear(m, 1)
+        last_above = self.clear(m, 2)
+        sums = []
+        now, then, at_last = (select.rows for select in self.select)
+        for number, (row, late, later) in enumerate(zip(now, then, at_last, strict=True)):
+            total = Signal(ProductsRowLayout(config), name=f"total{number}", reset_less=True)
+            term = Signal(width, name=f"term{number}", reset_less=True)
+            chosen = one_hot(width, [
+                *zip(row.picks, products, strict=True), *zip(row.hits, outliers, strict=True),
+            ])  # fmt: skip
+            carry: Value = Const(0)
             if config.symmetric:
-                negate = row.negate & row.take
-                m.d.sync += [
-                    term.eq(Mux(negate, ~product, product) | outlier),
-                    carry.eq(negate),
-                    total.eq(add(before, term, carry)),
-                ]
-            else:
-                m.d.sync += [term.eq(product | outlier), total.eq(before + term)]
-            totals.append(total)
-        return totals
+                chosen, carry = chosen ^ row.negate.replicate(width), late.negate
+            m.d.sync += term.eq(chosen)
+            low, carry = add_split(m, total.low, term, carry, last, f"low{number}")
+
+            size = len(total.above.bits)
+            sign = Signal(name=f"sign{number}", reset_less=True)
+            m.d.sync += sign.eq(term[-1] & ~late.hits.any())
+            outlier = one_hot(size, list(zip(later.hits, above, strict=True)))
+            moves = last_above | later.hits.any() | (sign ^ carry) | total.above.carries.any()
+            with m.If(moves):
+                above_it, _ = add_split(m, total.above, outlier | sign.replicate(size), carry,
+                                        last_above, f"above{number}")  # fmt: skip
+            sums.append(Cat(low, above_it))
+        return sums

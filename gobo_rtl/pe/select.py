@@ -1,6 +1,6 @@
 """Indexes and outliers of a step to what each row takes of it."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,12 +12,17 @@ __all__ = ["RowLayout", "Select", "SelectLayout"]
 
 
 class RowLayout(data.StructLayout):
-    """What a row takes: with ``take`` the term of shared centroid ``index``, with its sign changed
-    by ``negate``; or the product of the outlier whose bit of ``hits`` is set; or nothing."""
+    """What a row takes: the term of the shared centroid whose bit of ``picks`` is set, with its
+    sign changed by ``negate``; or the product of the outlier whose bit of ``hits`` is set; or
+    nothing.
+
+    At most one bit of ``picks``, ``hits`` is set: a plane of ANDs and a tree of ORs, without a
+    decoder in every column, chooses. ``reads`` is ``picks`` but for the first step of a sum, in
+    which it is 0: what a sum has so far."""
 
     def __init__(self, config: ArrayConfig):
         super().__init__({
-            "index": range(config.shared), "negate": 1, "take": 1,
+            "picks": config.shared, "reads": config.shared, "negate": 1,
             "hits": config.outliers_per_step,
         })  # fmt: skip
 
@@ -72,25 +77,32 @@ class Select(wiring.Component):
         m = Module()
         config, step = self.config, self.i.payload
         top = Cat(step.index_width == width for width in config.index_widths)  # one-hot
-        first = delayed(m, self.i.valid & step.first, self.latency, "first")
+        begins = delayed(m, self.i.valid & step.first, self.latency - 1, "begins")
+        first = delayed(m, begins, 1, "first")
         last = delayed(m, self.i.valid & step.last, self.latency, "last")
         plain = delayed(m, self.i.valid & step.plain, 1, "plain")
         m.d.comb += [self.o.first.eq(first), self.o.last.eq(last)]
         for number, row in enumerate(self.o.rows):
             index = Cat(plane[number] for plane in step.planes)
+            upper = Const(0)
             if config.symmetric:
                 upper = (Cat(index[width - 1] for width in config.index_widths) & top).any()
-                below = Cat((step.index_width > n) & upper for n in range(len(row.index)))
-                m.d.sync += row.negate.eq(delayed(m, upper, 1, f"upper{number}"))
-                index = index[: len(row.index)] ^ below
-            index = delayed(m, index, self.latency, f"index{number}")
+                places = (config.shared - 1).bit_length()
+                below = Cat((step.index_width > n) & upper for n in range(places))
+                index = index[:places] ^ below
+                upper = delayed(m, upper, 1, f"upper{number}")
+            index = delayed(m, index, 1, f"index{number}")
+            take = Signal(name=f"take{number}")
+            picks = Cat(take & (index == n) for n in range(config.shared))
             hits = Signal(config.outliers_per_step, name=f"hits{number}")
             seen = Signal(name=f"seen{number}")  # an entry came in an earlier cycle of the step
             m.d.sync += [
                 hits.eq(Cat(self.i.valid & e.valid & (e.row == number) for e in step.entries)),
                 seen.eq(Mux(plain, 0, seen | hits.any())),
                 row.hits.eq(hits),
-                row.take.eq(plain & ~seen & ~hits.any()),
+                row.picks.eq(picks),
+                row.reads.eq(Mux(begins, 0, picks)),
+                row.negate.eq(take & upper),
             ]
-            m.d.comb += row.index.eq(index)
+            m.d.comb += take.eq(plain & ~seen & ~hits.any())
         return m

@@ -2,21 +2,32 @@
 """The pieces of the processing elements."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from amaranth.hdl import Module, signed
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
 from gobo_rtl.array_config import ARRAYS, ArrayConfig
 from gobo_rtl.array_layout import SumsLayout
-from gobo_rtl.pe.arith import leading_zeros, shift_right_jam
-from gobo_rtl.pe.combine import BinSumsLayout, Combine
+from gobo_rtl.pe.arith import delayed, leading_zeros, shift_right_jam
+from gobo_rtl.pe.combine import BinSumsLayout, Combine, Resolve
 from gobo_rtl.pe.holding import Holding
+from gobo_rtl.pe.multiply import (
+    MULTIPLES_LATENCY,
+    PRODUCT_LATENCY,
+    digits_shape,
+    multiples_of,
+    product_of,
+    recoded,
+)  # fmt: skip
 from gobo_rtl.pe.outlier import OutlierDecode, OutlierProduct
+from gobo_rtl.pe.products import Products, ProductsRowLayout
 from gobo_rtl.pe.select import Select
+from gobo_rtl.pe.split import SplitLayout, cuts
 from sim.golden.outlier import integers
 from sim.pysim import get, put, quiet, simulate
 
@@ -62,13 +73,55 @@ def test_zeros_are_counted_and_lost_ones_are_kept_in_the_lowest_bit(width: int) 
     sim.run()
 
 
+class Product(wiring.Component):
+    """A product in digits, as a block."""
+
+    latency = MULTIPLES_LATENCY + PRODUCT_LATENCY
+
+    def __init__(self, width: int, other: int):
+        self.sizes = width, other
+        super().__init__({
+            "a": In(signed(width)), "b": In(signed(other)), "o": Out(signed(width + other)),
+        })  # fmt: skip
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        width, other = self.sizes
+        digits = delayed(m, recoded(self.b), MULTIPLES_LATENCY, "digits")
+        multiples = multiples_of(m, self.a, "a")
+        digits = data.View(digits_shape(other), digits)
+        m.d.comb += self.o.eq(product_of(m, multiples, digits, width + other, "product"))
+        return m
+
+
+@pytest.mark.parametrize(("width", "other"), [(8, 9), (16, 12), (41, 12), (5, 3), (24, 4), (9, 7)])
+def test_products_in_digits_are_exact(width: int, other: int) -> None:
+    dut, got = Product(width, other), []
+    rng = np.random.default_rng([SEED, width, other])
+    ends = [(a, b) for a in (-(1 << width - 1), (1 << width - 1) - 1, 0, -1)
+            for b in (-(1 << other - 1), (1 << other - 1) - 1, 0, -1)]  # fmt: skip
+    # Every number in digits, so every digit at every place, too.
+    every = range(-(1 << other - 1), 1 << other - 1)
+    pairs = ends + [(int(rng.integers(-(1 << width - 1), 1 << width - 1)), b) for b in every]
+
+    async def run(ctx):
+        for a, b in [*pairs, *[(0, 0)] * dut.latency]:
+            ctx.set(dut.a, a)
+            ctx.set(dut.b, b)
+            got.append(ctx.get(dut.o))
+            await ctx.tick()
+
+    simulate(dut, run)
+    assert got[dut.latency :] == [a * b for a, b in pairs]
+
+
 # -- outliers -----------------------------------------------------------------------------------
 
 
 class Outlier(wiring.Component):
     """An outlier's decoder and a product, in a row."""
 
-    latency = OutlierDecode.latency + OutlierProduct.latency
+    latency = OutlierDecode.latency + MULTIPLES_LATENCY + OutlierProduct.latency
 
     def __init__(self, config: ArrayConfig):
         self.config = config
@@ -81,9 +134,11 @@ class Outlier(wiring.Component):
         m = Module()
         m.submodules.decode = decode = OutlierDecode(self.config)
         m.submodules.product = product = OutlierProduct(self.config)
+        multiples = multiples_of(m, self.a, "a")
         m.d.comb += [
-            decode.i.eq(self.i), decode.unit.eq(self.unit), product.a.eq(self.a),
-            product.w.eq(decode.o), self.o.eq(product.o),
+            decode.i.eq(self.i), decode.unit.eq(self.unit), self.o.eq(product.o),
+            product.w.eq(delayed(m, decode.o, MULTIPLES_LATENCY, "weight")),
+            *(one.eq(times) for one, times in zip(product.multiples, multiples, strict=True)),
         ]  # fmt: skip
         return m
 
@@ -164,10 +219,11 @@ def test_rows_take_centroids_and_outliers_once_a_step() -> None:
             for n in range(4):
                 ctx.set(step.planes[n], sum((i >> n & 1) << r for r, i in enumerate(index)))
             rows = ctx.get(dut.o).rows
-            got.append([
-                "outlier" if row.hits else (row.index, row.negate) if row.take else None
-                for row in rows
-            ])  # fmt: skip
+            got.append(["outlier" if row.hits else (int(row.picks).bit_length() - 1, row.negate)
+                        if row.picks else None for row in rows])  # fmt: skip
+            for row in rows:
+                assert int(row.picks).bit_count() + int(row.hits).bit_count() <= 1
+                assert row.reads == (0 if ctx.get(dut.o.first) else row.picks)
             await ctx.tick()
 
     simulate(dut, run)
@@ -182,25 +238,74 @@ def test_rows_take_centroids_and_outliers_once_a_step() -> None:
 # -- the end of a sum ---------------------------------------------------------------------------
 
 
-def test_held_sums_leave_in_order_and_the_next_columns_follow() -> None:
-    dut, got = Holding(signed(9), 6, 2), []
+def test_held_sums_are_read_some_rows_at_a_time_and_stay() -> None:
+    dut, got = Holding(9, 6, 2), []
 
     async def run(ctx):
         for n in range(6):
-            ctx.set(dut.sums[n], n - 3)
+            ctx.set(dut.sums[n], 100 + n)
         ctx.set(dut.load, 1)
         await ctx.tick()
         ctx.set(dut.load, 0)
-        await ctx.tick()  # stays
-        ctx.set(dut.shift, 1)
-        for n in range(5):
-            got.append(list(ctx.get(dut.o)))
-            ctx.set(dut.chain[0], 10 + n)
-            ctx.set(dut.chain[1], 20 + n)
+        for n in range(6):
+            ctx.set(dut.sums[n], 200 + n)
+        await ctx.tick()
+        for read in (1, 0, 2, 4, 1):
+            ctx.set(dut.read, read)
             await ctx.tick()
+            got.append(list(ctx.get(dut.o)))
 
     simulate(dut, run)
-    assert got == [[-3, -2], [-1, 0], [1, 2], [10, 20], [11, 21]]
+    assert got == [[100, 101], [0, 0], [102, 103], [104, 105], [100, 101]]
+
+
+def split(total: int, parts: list[SplitLayout], rng: np.random.Generator) -> list[dict[str, int]]:
+    """Return a sum in parts, the lowest first, with carries that wait at random."""
+    waiting, at = [], 0
+    for part in parts:
+        waiting.append([int(rng.integers(2)) for _ in part.cuts[1:-1]])
+        total -= sum(c << at + p for c, p in zip(waiting[-1], part.cuts[1:-1], strict=True))
+        at += part.cuts[-1]
+    made = []
+    for part, carries in zip(parts, waiting, strict=True):
+        made.append({"bits": total % (1 << part.cuts[-1]),
+                     "carries": sum(c << n for n, c in enumerate(carries))})  # fmt: skip
+        total >>= part.cuts[-1]
+    return made
+
+
+def held_row(config: ArrayConfig, bins: np.ndarray, beside: int) -> dict[str, object]:
+    """Return what a row of bins holds, with carries that wait."""
+    pieces = {f"piece{n}": [int(b) >> low & (1 << high - low) - 1 for b in bins]
+              for n, (low, high) in enumerate(pairwise(cuts(config.bin_width)))}  # fmt: skip
+    rng = np.random.default_rng([SEED, abs(beside)])
+    (outliers,) = split(beside, [SplitLayout(config.acc_width)], rng)
+    return {"outliers": outliers, **pieces}
+
+
+def test_sums_of_products_get_their_carries() -> None:
+    dut, got = Resolve(TINY), []
+    rng = np.random.default_rng(SEED)
+    parts = [field.shape for _, field in ProductsRowLayout(TINY)]
+    assert all(len(part.cuts) > 3 for part in parts)  # carries wait in both
+    sums = rng.integers(-(1 << TINY.acc_width - 1), 1 << TINY.acc_width - 1, (40, 2)).tolist()
+    layout = BinSumsLayout(TINY, Products)
+
+    def row(total: int) -> dict[str, object]:
+        return dict(zip(("low", "above"), split(total, parts, rng), strict=True))
+
+    async def drive(ctx):
+        for pair in sums:
+            word = layout.const({"rows": [row(total) for total in pair]}).as_bits()
+            await put(ctx, dut.i, word)
+
+    async def collect(ctx):
+        for _ in sums:
+            got.append(list(SumsLayout(TINY).from_bits(await get(ctx, dut.o)).sums))
+        await quiet(ctx, dut.o)
+
+    simulate(dut, drive, collect)
+    assert got == sums
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
@@ -213,8 +318,7 @@ def test_bins_are_multiplied_and_added_up(symmetric: bool) -> None:
     beside = rng.integers(-(1 << 35), 1 << 35, (20, config.drain_lanes))
     words = [
         BinSumsLayout(config).const({
-            "rows": [{"bins": row.tolist(), "outliers": int(x)}
-                     for row, x in zip(*pair, strict=True)],
+            "rows": [held_row(config, row, int(x)) for row, x in zip(*pair, strict=True)],
             "exponent": n - 9, "special": n % 2, "last": n % 3 == 0,
         }).as_bits()
         for n, pair in enumerate(zip(bins, beside, strict=True))
