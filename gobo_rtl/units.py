@@ -24,6 +24,9 @@ from .array_config import ARRAYS, ArrayConfig
 from .bus.axi_stream import DecodeAxis
 from .config import CONFIGS, GoboConfig
 from .pe.align import Aligner
+from .pe.bins_fp16 import BinsFp16PE
+from .pe.int8 import Int8PE
+from .pe.mac import MacPE
 from .pe.outlier import OutlierDecode, OutlierProduct
 from .pe.round import Round
 from .pe.select import Select
@@ -97,12 +100,19 @@ def _combine(config: ArrayConfig) -> wiring.Component:
     return combine(config)
 
 
+def _bins_fp16_pe(config: ArrayConfig) -> wiring.Component:
+    return BinsFp16PE(max(config.index_widths), config.symmetric)
+
+
 UNITS = {"decode": Unit(DecodeAxis, CONFIGS), "accelerator": Unit(Accelerator, ARRAYS)}
 """Whole units, with flat ports in the names of AXI."""
 
 BLOCKS = {
     "column": Unit(_column, ARRAYS),
     "combine": Unit(_combine, ARRAYS),
+    "mac_pe": Unit(lambda config: MacPE(), ARRAYS),
+    "int8_pe": Unit(lambda config: Int8PE(), ARRAYS),
+    "bins_fp16_pe": Unit(_bins_fp16_pe, ARRAYS),
     **{
         re.sub("(?<!^)([A-Z])", r"_\1", block.__name__).lower(): Unit(block, ARRAYS)
         for block in (
@@ -111,7 +121,8 @@ BLOCKS = {
         )
     },
 }  # fmt: skip
-"""Blocks of an accelerator, to be measured by themselves."""
+"""Blocks of an accelerator, and the PEs that it is measured against: of these only `bins_fp16_pe`
+depends on the configuration."""
 
 
 def top_name(name: str, unit: str = "decode") -> str:

@@ -28,6 +28,7 @@ ADDERS = ("brent-kung", "kogge-stone", "han-carlson", "sklansky")
 # part of the clock period as its target.
 ABC_SHARE = 0.6
 _START = "strash; &get -n; &fraig -x; &put; scorr; dc2; "
+_KEPT = _START.removesuffix("dc2; ")
 _SMALL = "dc2; strash; &get -n; &dch -f; &nf{target}; &put"
 _FAST = _SMALL.replace("&nf", "&nf -p")
 _SIZES = "; topo; buffer -N 16; topo; upsize{target}; dnsize{target}; stime -p"
@@ -39,7 +40,10 @@ RECIPES = {
     "quick": _START + _FAST + _TREES.format(fanout=16),
     "quicker": _START + _FAST + _TREES.format(fanout=10),
     "quickest": _START + _SMALL + _TREES.format(fanout=8),
+    "direct": _KEPT + "balance; &get -n; &nf -p{target}; &put" + _TREES.format(fanout=8),
+    "choices": _KEPT + "&get -n; &st; &synch2; &nf{target}; &put" + _TREES.format(fanout=10),
 }
+STRAIGHT = ("direct", "choices")  # keep what yosys made of adders, trees and all
 _ABC_AREA = _START + _SMALL.format(target="")
 
 
@@ -107,7 +111,7 @@ def scripts(
     """Return all that yosys and ABC are told, by name of the file."""
     target = f" -D {1000 * ABC_SHARE * clock_ns:.0f}"
     abc = RECIPES[recipe].format(target=target) if library.has_timing else _ABC_AREA
-    return _script(top, library, options) | {
+    return _script(top, library, options, recipe in STRAIGHT) | {
         "abc.script": abc + "\n",
         "abc.constr": f"set_driving_cell {library.driving_cell}\nset_load {library.load}\n",
     }
@@ -177,11 +181,14 @@ def _yosys(folder: Path, library: Library, options: Options) -> int:
         ).returncode  # fmt: skip
 
 
-def _script(top: str, library: Library, options: Options) -> dict[str, str]:
+def _script(
+    top: str, library: Library, options: Options, straight: bool
+) -> dict[str, str]:
     """Return the yosys scripts, for a folder that has design.v and library.lib: to gates and clock
-    gates, and from there to cells."""
+    gates, and from there to cells. ``straight`` goes to gates without ABC."""
     unused = "".join(f" -dont_use {cell}" for cell in library.unused)
     constraints = " -constr abc.constr" if library.has_timing else ""
+    early = " -noabc" if straight else ""
     booth = " -booth" if options.booth else ""
     adder = f" -extra-map +/choices/{options.adder}.v" if options.adder != ADDERS[0] else ""
     gates = ""
@@ -194,7 +201,7 @@ read_verilog design.v
 hierarchy -check -top {top}
 proc
 check -assert
-synth -flatten -noabc -top {top}{booth}{adder}
+synth -flatten -top {top}{booth}{adder}{early}
 opt -full
 simplemap
 {gates}

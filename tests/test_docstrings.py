@@ -48,6 +48,7 @@ from gobo_rtl.pe.combine import Combine
 from gobo_rtl.pe.float_adder import FloatAdder
 from gobo_rtl.pe.float_multiplier import FloatMultiplier
 from gobo_rtl.pe.holding import Holding
+from gobo_rtl.pe.int8 import Int8PE
 from gobo_rtl.pe.mac import Mac, MacPE
 from gobo_rtl.pe.outlier import OutlierDecode, OutlierProduct
 from gobo_rtl.pe.products import Products
@@ -68,7 +69,7 @@ COMPONENTS = [
     Unpacker(64, (8, 16)),
     *(kind(CONFIG) for kind in (DecodeAxis, DecodeUnit, IndexReader, OutlierReader)),
     *(kind(CONFIG) for kind in (Merge, Schedule, Lanes, Checks)),
-    *(FloatMultiplier(), FloatAdder(VALUE_FORMATS["fp32"]), MacPE(), BinsFp16PE()),
+    *(FloatMultiplier(), FloatAdder(VALUE_FORMATS["fp32"]), MacPE(), BinsFp16PE(), Int8PE()),
     *(Holding(8, 4, 2), Flat(Holding(8, 4, 2))),
     *(kind(ARRAYS["tiny"]) for kind in (Aligner, OutlierDecode, OutlierProduct, Select)),
     *(kind(ARRAYS["tiny"]) for kind in (Products, Bins, Combine, Array, Finish, Round)),

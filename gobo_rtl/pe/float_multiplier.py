@@ -1,20 +1,24 @@
 """FP16 times FP16, exact."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..formats import VALUE_FORMATS
-from .arith import leading_zeros
-from .floating import Operand, Registers, bias, infinity, quiet_nan
+from .arith import FloatLayout, leading_zeros
+from .floating import Operand, Registers, bias, carry_save, shift_left
 
 __all__ = ["FloatMultiplier"]
 
 _FACTOR, _PRODUCT = VALUE_FORMATS["fp16"], VALUE_FORMATS["fp32"]
 # Where the registers of each latency are.
 _PLACES = {
-    0: (), 1: ("result",), 2: ("product", "result"), 3: ("parts", "product", "result"),
-}  # fmt: skip
+    0: (),
+    1: ("result",),
+    2: ("normal", "result"),
+    3: ("normal", "rows", "result"),
+    4: ("normal", "rows", "product", "result"),
+}
 
 
 class FloatMultiplier(wiring.Component):
@@ -27,7 +31,7 @@ class FloatMultiplier(wiring.Component):
     Parameters
     ----------
     latency : int
-        Cycles from factors to product, 0 to 3; with 0 it is combinational.
+        Cycles from factors to product, 0 to 4; with 0 it is combinational.
 
     Members
     -------
@@ -50,7 +54,7 @@ class FloatMultiplier(wiring.Component):
 
     def __init__(self, latency: int = 0):
         if latency not in _PLACES:
-            raise ValueError(f"latency of a multiplier must be in 0..3 cycles, not {latency!r}")
+            raise ValueError(f"latency of a multiplier must be in 0..4 cycles, not {latency!r}")
         self.latency = latency
         super().__init__({
             "a": In(_FACTOR.width), "b": In(_FACTOR.width), "o": Out(_PRODUCT.width),
@@ -59,43 +63,80 @@ class FloatMultiplier(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         registers = Registers(m, _PLACES[self.latency])
-        a, b = Operand(_FACTOR, self.a), Operand(_FACTOR, self.b)
-        half = len(b.significand) // 2
-        parts = registers.at(
-            "parts",
-            low=a.significand * b.significand[:half],
-            high=a.significand * b.significand[half:],
-            exponent=a.exponent + b.exponent,
+        a, b = (_Factor(m, bits, name) for bits, name in ((self.a, "a"), (self.b, "b")))
+        size = _FACTOR.fraction_width + 1
+
+        # Both factors are shifted until they have their hidden bit, so the product has one of its
+        # two highest bits, unless it is zero.  The exponent gets one less for each place: for each
+        # factor the shift's complement, and one.
+        offset = Const(bias(_PRODUCT) - 2 * bias(_FACTOR) + 2, _PRODUCT.exponent_width)
+        shifts = [(~Cat(factor.shift, Const(0, 1))).as_signed() for factor in (a, b)]
+        exponents = carry_save(
+            m, [a.exponent + b.exponent + offset, *shifts], _PRODUCT.exponent_width, "exponent"
+        )
+        normal = registers.at(
+            "normal",
+            a=a.normal,
+            b=b.normal,
+            exponent=(exponents[0] + exponents[1])[: _PRODUCT.exponent_width],
             sign=a.sign ^ b.sign,
-            zero=a.zero | b.zero,
             infinite=a.infinite | b.infinite,
             nan=a.nan | b.nan | (a.zero & b.infinite) | (a.infinite & b.zero),
         )
+        partial = [Mux(bit, normal.a, 0) << n for n, bit in enumerate(normal.b)]
+        first, second = carry_save(m, partial, 2 * size, "rows")
+        rows = registers.at(
+            "rows",
+            first=first,
+            second=second,
+            exponent=normal.exponent,
+            zero=~(normal.a[-1] & normal.b[-1]),
+            sign=normal.sign & ~normal.nan,
+            infinite=normal.infinite,
+            nan=normal.nan,
+        )
         product = registers.at(
             "product",
-            bits=(parts.low + (parts.high << half))[: 2 * len(b.significand)],
-            exponent=parts.exponent,
-            sign=parts.sign,
-            zero=parts.zero,
-            infinite=parts.infinite,
-            nan=parts.nan,
+            bits=(rows.first + rows.second)[: 2 * size],
+            exponent=rows.exponent,
+            zero=rows.zero,
+            sign=rows.sign,
+            infinite=rows.infinite,
+            nan=rows.nan,
         )
 
-        # The highest one of the product goes to the place of the hidden bit.
-        size = len(product.bits)
-        shift, exponent = Signal(range(size)), Signal(_PRODUCT.exponent_width)
-        normal = Signal(size)
-        m.d.comb += [
-            shift.eq(leading_zeros(m, product.bits, "zeros")),
-            normal.eq(product.bits << shift),
-            exponent.eq(product.exponent + (bias(_PRODUCT) - 2 * bias(_FACTOR) + 1) - shift),
-        ]
-        fraction = Cat(Const(0, _PRODUCT.fraction_width - (size - 1)), normal[:-1])
-        magnitude = Signal(_PRODUCT.width - 1)
-        with m.If(product.infinite):
-            m.d.comb += magnitude.eq(infinity(_PRODUCT))
-        with m.Elif(~product.zero):
-            m.d.comb += magnitude.eq(Cat(fraction, exponent))
-        result = Mux(product.nan, quiet_nan(_PRODUCT), Cat(magnitude, product.sign))
+        # What depends on the product's highest bit, which is the last to be known, is only chosen.
+        special = product.infinite | product.nan
+        places = 2 * size - 1
+        empty = Const(0, _PRODUCT.fraction_width - places)
+        low, high = (
+            Cat(
+                Mux(special, Cat(Const(0, places - 1), product.nan), fraction),
+                Mux(special, ~Const(0, len(exponent)), Mux(product.zero, 0, exponent)),
+            )
+            for fraction, exponent in (
+                (Cat(Const(0, 1), product.bits[: places - 1]), product.exponent),
+                (product.bits[:places], (product.exponent + 1)[: len(product.exponent)]),
+            )
+        )
+        result = Cat(empty, Mux(product.bits[-1], high, low), product.sign)
         m.d.comb += self.o.eq(registers.at("result", bits=result).bits)
         return m
+
+
+class _Factor(Operand):
+    """A factor in its ``normal`` form, shifted by ``shift`` places; zero has none.
+
+    Subnormal numbers have the exponent 0 here, and so a significand that is twice their fraction.
+    """
+
+    def __init__(self, m: Module, bits: Value, name: str):
+        super().__init__(_FACTOR, bits)
+        number = FloatLayout(_FACTOR.width, _FACTOR.exponent_width)(bits)
+        subnormal = ~number.exponent.any()
+        twice = Cat(Const(0, 1), number.fraction)
+        zeros = leading_zeros(m, number.fraction, f"{name}_zeros")
+        self.exponent = number.exponent
+        self.significand = Mux(subnormal, twice, self.significand)
+        self.shift = zeros & subnormal.replicate(len(zeros))
+        self.normal = shift_left(m, self.significand, self.shift, f"{name}_normal")

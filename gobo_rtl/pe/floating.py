@@ -1,14 +1,17 @@
 """What the floating-point units share: the parts of a number, and registers."""
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from types import SimpleNamespace
 
-from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 
 from ..formats import ValueFormat
 from .arith import FloatLayout, exponent_of, significand_of
 
-__all__ = ["Operand", "Registers", "bias", "increment", "infinity", "quiet_nan"]
+__all__ = [
+    "Operand", "Registers", "bias", "carry_save", "increment", "infinity",
+    "quiet_nan", "shift_left", "shift_right",
+]  # fmt: skip
 
 
 def infinity(value: ValueFormat) -> int:
@@ -30,18 +33,21 @@ class Operand:
     """A number taken apart.
 
     ``sign``; ``exponent``, the field, but 1 for zeros and subnormals; ``significand`` with the
-    hidden bit; ``magnitude``, all bits but the sign; and what it is: ``zero``, ``infinite``,
-    ``nan``. Exponent and significand of the last two mean nothing.
+    hidden bit; and what it is: ``zero``, ``infinite``, ``nan``. Exponent and significand of the
+    last two mean nothing.
+
+    A ``plain`` number is not subnormal, and if it is NaN it is the one that comes out: so its
+    exponent is the field, and less has to be looked at.
     """
 
-    def __init__(self, value: ValueFormat, bits: Value):
+    def __init__(self, value: ValueFormat, bits: Value, plain: bool = False):
         number = FloatLayout(value.width, value.exponent_width)(bits)
-        high, some = number.exponent.all(), number.fraction.any()
+        high = number.exponent.all()
+        some = number.fraction[-1] if plain else number.fraction.any()
         self.sign = number.sign
-        self.exponent = exponent_of(number)
+        self.exponent = number.exponent if plain else exponent_of(number)
         self.significand = significand_of(number)
-        self.magnitude = bits[:-1]
-        self.zero = ~self.magnitude.any()
+        self.zero = ~(number.exponent if plain else bits[:-1]).any()
         self.infinite = high & ~some
         self.nan = high & some
 
@@ -71,3 +77,50 @@ def increment(bits: Value, up: Value) -> Value:
         return bits ^ up
     low, high = bits[:half], bits[half:]
     return Cat(increment(low, up), increment(high, up & low.all()))
+
+
+def carry_save(m: Module, rows: Sequence[Value], width: int, name: str) -> tuple[Value, Value]:
+    """Return two values of ``width`` bits whose sum, modulo 2^``width``, is that of ``rows``: of
+    three rows at a time come their sum without carries, and the carries."""
+    extended = []
+    for number, row in enumerate(rows):
+        extended.append(Signal(width, name=f"{name}_{number}"))
+        m.d.comb += extended[-1].eq(row)
+    level = 0
+    while len(extended) > 2:
+        level += 1
+        after = []
+        for n in range(0, len(extended) - 2, 3):
+            a, b, c = extended[n : n + 3]
+            total, carry = (Signal(width, name=f"{name}_{level}_{n}_{what}") for what in "sc")
+            m.d.comb += [total.eq(a ^ b ^ c), carry.eq(((a & b) | (c & (a ^ b))) << 1)]
+            after += [total, carry]
+        extended = after + extended[len(extended) - len(extended) % 3 :]
+    first, second = extended
+    return first, second
+
+
+def shift_right(m: Module, value: Value, amount: Value, name: str) -> tuple[Value, Value]:
+    """Return ``value`` shifted right, and whether a bit that is 1 was lost.
+
+    The widest shift comes first, so that the last has one bit to look at.
+    """
+    lost = []
+    for n in reversed(range(len(amount))):
+        places = min(1 << n, len(value))
+        lost.append(amount[n] & value[:places].any())
+        stage = Signal(len(value), name=f"{name}_{n}")
+        m.d.comb += stage.eq(Mux(amount[n], value[places:], value))
+        value = stage
+    return value, Cat(lost).any()
+
+
+def shift_left(m: Module, bits: Value, shift: Value, name: str, first: int = 0) -> Value:
+    """Return ``bits`` shifted to the left by ``shift`` times 2^``first``, without what is lost."""
+    for n in reversed(range(len(shift))):
+        places = min(1 << (first + n), len(bits))
+        stage = Signal(len(bits), name=f"{name}_{n}")
+        moved = Cat(Const(0, places), bits[: len(bits) - places])
+        m.d.comb += stage.eq(Mux(shift[n], moved, bits))
+        bits = stage
+    return bits

@@ -38,9 +38,9 @@ class MacPE(wiring.Component):
     Parameters
     ----------
     multiplier_latency : int
-        Cycles of the multiplier, 0 to 3.
+        Cycles of the multiplier, 0 to 4; with 0 and 1 the step has no register of its own.
     adder_latency : int
-        Cycles of the adder, 1 to 5; ``interleave`` is the same.
+        Cycles of the adder, 1 to 6; ``interleave`` is the same.
 
     Members
     -------
@@ -61,16 +61,17 @@ class MacPE(wiring.Component):
     Numerics
     --------
     A sum begins with +0; the exact products are added one after the other in the order of the
-    steps, each sum rounded to nearest even as in :class:`FloatAdder`.
+    steps, each sum rounded to nearest even as in :class:`FloatAdder`. No sum of finite products is
+    infinite, if it has fewer than 2 to the 95 steps.
     """
 
-    def __init__(self, multiplier_latency: int = 3, adder_latency: int = 4):
+    def __init__(self, multiplier_latency: int = 3, adder_latency: int = 5):
         if adder_latency == 0:
-            raise ValueError("adder_latency must be in 1..5 cycles, not 0: a register has the sum")
+            raise ValueError("adder_latency must be in 1..6 cycles, not 0: a register has the sum")
         self._multiplier = FloatMultiplier(multiplier_latency)
-        self._adder = FloatAdder(_FP32, adder_latency)
+        self._adder = FloatAdder(_FP32, adder_latency, running=True)
         self.interleave = adder_latency
-        self.latency = 1 + multiplier_latency + adder_latency
+        self.latency = multiplier_latency + adder_latency
         super().__init__({
             "valid": In(1), "step": In(MacStepLayout()), "done": Out(1), "o": Out(_FP32.width),
         })  # fmt: skip
@@ -79,16 +80,15 @@ class MacPE(wiring.Component):
         m = Module()
         m.submodules.multiplier = multiplier = self._multiplier
         m.submodules.adder = adder = self._adder
-        weight, act = Signal(_FP16.width, reset_less=True), Signal(_FP16.width, reset_less=True)
-        m.d.sync += [weight.eq(self.step.weight), act.eq(self.step.act)]
-        m.d.comb += [multiplier.a.eq(weight), multiplier.b.eq(act)]
-
         flags = Cat(self.valid, self.valid & self.step.first, self.valid & self.step.last)
-        valid, first, last = delayed(m, flags, 1 + multiplier.latency, "flags")
-        # No sum is -0, since it began with +0; so +0 leaves any sum as it is.
+        valid, first, last = delayed(m, flags, multiplier.latency, "flags")
         m.d.comb += [
-            adder.a.eq(Mux(first, 0, adder.o)),
-            adder.b.eq(Mux(valid, multiplier.o, 0)),
+            multiplier.a.eq(self.step.weight),
+            multiplier.b.eq(self.step.act),
+            adder.a.eq(adder.o),
+            adder.b.eq(multiplier.o),
+            adder.first.eq(first),
+            adder.valid.eq(valid),
             self.o.eq(adder.o),
             self.done.eq(delayed(m, last, adder.latency, "done")),
         ]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "Flags", "Floating", "Ints", "blocks", "check_width", "floor_shift", "lengths", "parts",
-    "raw", "round_shift", "signed",
+    "raw", "round_shift", "signed", "wrapped",
 ]  # fmt: skip
 
 Ints = NDArray[np.int64]
@@ -101,3 +101,9 @@ def blocks(tokens: int, width: int) -> Iterator[slice]:
     step = max(1, _BLOCK // max(1, width))
     for at in range(0, tokens, step):
         yield slice(at, at + step)
+
+
+def wrapped(numbers: Ints, width: int) -> Ints:
+    """Return the two's complement that the lowest ``width`` bits of ``numbers`` are."""
+    half = 1 << (width - 1)
+    return ((numbers + half) & (2 * half - 1)) - half

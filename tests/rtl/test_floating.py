@@ -10,7 +10,7 @@ import pytest
 from gobo_rtl.formats import VALUE_FORMATS
 from gobo_rtl.pe.float_adder import FloatAdder
 from gobo_rtl.pe.float_multiplier import FloatMultiplier
-from sim.golden.floating import add, multiply
+from sim.golden.floating import add, canonical, multiply
 from sim.pysim import simulate
 from tests.exhaustive.__main__ import compare, main
 from tests.exhaustive.cases import pairs, special, terms
@@ -21,7 +21,7 @@ SEED = 1414
 FP16, FP32 = VALUE_FORMATS["fp16"], VALUE_FORMATS["fp32"]
 
 
-def results(unit, a, b):
+def results(unit, a, b, **flags):
     """Return what comes out ``latency`` cycles after each pair; a new pair goes in every cycle."""
     found = []
 
@@ -30,6 +30,8 @@ def results(unit, a, b):
         for cycle in range(len(a) + unit.latency):
             ctx.set(unit.a, int(a[min(cycle, last)]))
             ctx.set(unit.b, int(b[min(cycle, last)]))
+            for name, values in flags.items():
+                ctx.set(getattr(unit, name), int(values[min(cycle, last)]))
             if cycle >= unit.latency:
                 found.append(ctx.get(unit.o))
             await ctx.tick()
@@ -46,7 +48,7 @@ def test_a_product_by_hand():
     assert results(unit, a, b) == [0xC0400000, (127 - 48) << 23, 0x7FC00000]
 
 
-@pytest.mark.parametrize("latency", range(1, 4))
+@pytest.mark.parametrize("latency", range(1, 5))
 def test_products_come_after_the_latency(latency):
     rng = np.random.default_rng([SEED, latency])
     patterns = special(FP16)
@@ -56,16 +58,34 @@ def test_products_come_after_the_latency(latency):
 
 
 @pytest.mark.parametrize("value", [FP16, FP32], ids=lambda value: value.name)
-@pytest.mark.parametrize("latency", range(1, 6))
+@pytest.mark.parametrize("latency", range(1, 7))
 def test_sums_come_after_the_latency(value, latency):
     a, b = terms(value, np.random.default_rng([SEED, latency]), 700)
     assert results(FloatAdder(value, latency), a, b) == add(value, a, b).tolist()
 
 
+@pytest.mark.parametrize("latency", range(1, 7))
+def test_running_sums_are_those_of_plain_terms(latency):
+    a, b = terms(FP32, np.random.default_rng([SEED, latency]), 700)
+    a, b = (canonical(FP32, np.where(bits & 0x7F800000, bits, 0)) for bits in (a, b))
+    sums = add(FP32, a, b)
+    field = sums >> 23 & 0xFF
+    infinite = np.maximum(a >> 23 & 0xFF, b >> 23 & 0xFF) == 255  # or NaN
+    usual = ((field > 0) | (sums == 0)) & ((field < 255) | infinite)
+    a, b, sums = a[usual], b[usual], sums[usual]
+    assert len(a) > 300
+    unit = FloatAdder(FP32, latency, running=True)
+    first, valid = np.random.default_rng(latency).integers(0, 2, (2, len(a)))
+    valid |= first
+    zero = np.zeros(len(a), np.uint32)
+    sums = add(FP32, np.where(first, zero, a), np.where(valid, b, zero))
+    assert results(unit, a, b, first=first, valid=valid) == sums.tolist()
+
+
 def test_a_latency_that_is_not_offered_is_refused():
-    with pytest.raises(ValueError, match=r"latency of a multiplier must be in 0..3 cycles, not 4"):
-        FloatMultiplier(4)
-    with pytest.raises(ValueError, match=r"latency of an adder must be in 0..5 cycles, not -1"):
+    with pytest.raises(ValueError, match=r"latency of a multiplier must be in 0..4 cycles, not 5"):
+        FloatMultiplier(5)
+    with pytest.raises(ValueError, match=r"latency of an adder must be in 0..6 cycles, not -1"):
         FloatAdder(FP16, -1)
 
 

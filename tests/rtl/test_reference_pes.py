@@ -6,8 +6,10 @@ import pytest
 from amaranth.hdl import Value
 
 from gobo_rtl.pe.bins_fp16 import BinsFp16PE
+from gobo_rtl.pe.int8 import Int8PE
 from gobo_rtl.pe.mac import MacPE
 from sim.golden import bins_fp16
+from sim.golden.int8 import mac as mac8
 from sim.golden.mac import mac
 from sim.pysim import simulate
 
@@ -57,14 +59,15 @@ def pair_sums(weights, acts):
 
 def test_a_mac_by_hand():
     pe = MacPE(2, 3)
+    assert (pe.interleave, pe.latency) == (3, 5)
     weights = np.array([[BIG, ONE, ONE], [ONE, ONE, BIG]], np.uint16)
     found = drive(pe, mac_steps(pe, weights, weights, range(3)), 24)
-    # 2^24 + 1 + 1 stays 2^24; 1 + 1 + 2^24 does not.  A sum is ready 1 + 2 + 3 cycles after its
+    # 2^24 + 1 + 1 stays 2^24; 1 + 1 + 2^24 does not.  A sum is ready 2 + 3 cycles after its
     # last step, which is in cycle 6 and 7.
-    assert found == [(12, 0x4B800000), (13, 0x4B800001)]
+    assert found == [(11, 0x4B800000), (12, 0x4B800001)]
 
 
-@pytest.mark.parametrize("latencies", [(0, 1), (1, 2), (2, 3), (3, 4), (3, 5)])
+@pytest.mark.parametrize("latencies", [(0, 1), (1, 2), (2, 3), (3, 4), (3, 5), (4, 6)])
 def test_interleaved_sums_are_those_of_the_golden_model(latencies):
     rng = np.random.default_rng([SEED, *latencies])
     pe = MacPE(*latencies)
@@ -174,5 +177,79 @@ def test_bins_stay_until_the_next_sum_begins():
 def test_sizes_that_are_not_offered_are_refused():
     with pytest.raises(ValueError, match=r"index_width must be in 2..4 bits, not 5"):
         BinsFp16PE(5)
-    with pytest.raises(ValueError, match=r"adder_latency must be in 1..5 cycles, not 0"):
+    with pytest.raises(ValueError, match=r"adder_latency must be in 1..6 cycles, not 0"):
         MacPE(1, 0)
+    with pytest.raises(ValueError, match=r"multiplier_latency must be in 0..2 cycles, not 3"):
+        Int8PE(3)
+
+
+def int8_sums(pe, steps, cycles):
+    """Return (cycle of ``done``, sum) for ``steps`` by cycle, with rubbish in the others."""
+    found, lows = [], []
+    rubbish = np.random.default_rng(SEED)
+
+    async def bench(ctx):
+        for cycle in range(cycles):
+            step = steps.get(cycle)
+            ctx.set(pe.valid, step is not None)
+            noise = int(rubbish.integers(0, 1 << pe.step.shape().size))
+            ctx.set(
+                Value.cast(pe.step),
+                noise if step is None else pe.step.shape().const(step).as_bits(),
+            )
+            if lows and lows[-1][0] == cycle - 1:
+                found.append((cycle - 1, lows[-1][1] + (ctx.get(pe.o_high) << 16)))
+            if ctx.get(pe.done):
+                lows.append((cycle, ctx.get(pe.o_low)))
+            await ctx.tick()
+
+    simulate(pe, bench)
+    assert len(lows) == len(found)
+    return found
+
+
+def int8_steps(weights, acts, cycles):
+    """Return the steps of one sum of weights (k,) and acts (k,), by cycle."""
+    return {
+        cycle: {"weight": w, "act": a, "first": k == 0, "last": k == len(cycles) - 1}
+        for k, (cycle, w, a) in enumerate(zip(cycles, weights.tolist(), acts.tolist(), strict=True))
+    }
+
+
+def test_an_int8_sum_by_hand():
+    pe = Int8PE(2)
+    steps = int8_steps(np.array([2, -3]), np.array([5, 4]), [0, 1])
+    steps |= int8_steps(np.array([-1]), np.array([1]), [2])
+    # A sum's low half is ready 3 cycles after its last step, in cycle 1 and 2.
+    assert int8_sums(pe, steps, 20) == [(4, -2), (5, -1)]
+
+
+@pytest.mark.parametrize("latency", [0, 1, 2])
+def test_extreme_int8_products(latency):
+    pe = Int8PE(latency)
+    edges = np.array([-128, -127, -1, 0, 1, 2, 85, -86, 126, 127], np.int8)
+    weights, acts = np.repeat(edges, len(edges)), np.tile(edges, len(edges))
+    steps = {}
+    for cycle, (w, a) in enumerate(zip(weights, acts, strict=True)):
+        steps |= int8_steps(w[None], a[None], [cycle])
+    expected = [
+        (cycle + pe.latency, mac8(w[None, None], a[None, None]).item())
+        for cycle, (w, a) in enumerate(zip(weights, acts, strict=True))
+    ]
+    assert int8_sums(pe, steps, len(steps) + 10) == expected
+
+
+@pytest.mark.parametrize("latency", [0, 1, 2])
+def test_int8_sums_are_those_of_the_golden_model(latency):
+    rng = np.random.default_rng([SEED, latency])
+    pe = Int8PE(latency)
+    steps, expected, start = {}, [], 0
+    for length, extreme in ((1, None), (3, -128), (40, -128), (40, 127), (300, None)):
+        weights, acts = rng.integers(-128, 128, (2, length), np.int8)
+        if extreme is not None:  # carries and borrows between the halves
+            weights[:], acts[:] = -128, extreme
+        cycles = (start + np.cumsum(rng.integers(1, 3, length))).tolist()
+        steps |= int8_steps(weights, acts, cycles)
+        expected.append((cycles[-1] + pe.latency, mac8(weights[None], acts[None]).item()))
+        start = cycles[-1]
+    assert int8_sums(pe, steps, start + 10) == expected
