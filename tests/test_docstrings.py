@@ -44,7 +44,7 @@ from gobo_rtl.pe.add_bias import AddBias
 from gobo_rtl.pe.align import Aligner
 from gobo_rtl.pe.bins import Bins
 from gobo_rtl.pe.bins_fp16 import BinsFp16, BinsFp16PE, CombineFp16
-from gobo_rtl.pe.combine import Combine
+from gobo_rtl.pe.combine import Combine, Resolve
 from gobo_rtl.pe.float_adder import FloatAdder
 from gobo_rtl.pe.float_multiplier import FloatMultiplier
 from gobo_rtl.pe.holding import Holding
@@ -69,10 +69,11 @@ COMPONENTS = [
     Unpacker(64, (8, 16)),
     *(kind(CONFIG) for kind in (DecodeAxis, DecodeUnit, IndexReader, OutlierReader)),
     *(kind(CONFIG) for kind in (Merge, Schedule, Lanes, Checks)),
-    *(FloatMultiplier(), FloatAdder(VALUE_FORMATS["fp32"]), MacPE(), BinsFp16PE(), Int8PE()),
+    *(FloatMultiplier(), FloatAdder(VALUE_FORMATS["fp32"], running=True), MacPE()),
+    *(BinsFp16PE(), Int8PE()),
     *(Holding(8, 4, 2), Flat(Holding(8, 4, 2))),
     *(kind(ARRAYS["tiny"]) for kind in (Aligner, OutlierDecode, OutlierProduct, Select)),
-    *(kind(ARRAYS["tiny"]) for kind in (Products, Bins, Combine, Array, Finish, Round)),
+    *(kind(ARRAYS["tiny"]) for kind in (Products, Bins, Combine, Resolve, Array, Finish, Round)),
     *(kind(ArrayConfig(pe="mac")) for kind in (Mac, AddBias)),
     *(kind(ArrayConfig(pe="bins_fp16")) for kind in (BinsFp16, CombineFp16)),
     *(Replay(8), Ring(IndexWordLayout(ARRAYS["tiny"]), 8)),

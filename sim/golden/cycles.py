@@ -16,8 +16,9 @@ __all__ = ["Work", "beats", "cycles", "pass_cycles", "records", "stall_drain", "
 
 BIAS_WIDTH = 32
 
-_PE_CYCLES = {"products": 5, "bins": 5, "mac": 6, "bins_fp16": 5}
+_PE_CYCLES = {"products": 7, "mac": 6, "bins_fp16": 5}
 """From the activation of a step to its place in the registers of finished sums."""
+_PIECE = 8  # bits of a bin that are added in one cycle, at most
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,15 +57,14 @@ def turnaround(config: ArrayConfig) -> int:
     """Return the fewest cycles from the end of a pass to the end of the next.
 
     The sums of a pass are in the registers that leave when the alignment of its last activations
-    (3 cycles, absolute 2, integers 1, but no less than the 2 of an outlier's decoding; none where
-    PEs compute in floating point) and its PEs are done; they leave by ``drain_lanes``, and a cycle
-    later the next may end.
+    and an outlier's decoding (3 cycles; none where PEs compute in floating point) and its PEs are
+    done; they leave by ``drain_lanes``, and a cycle later the next may end.
     """
-    start = 3 if not config.act.integer and config.align == "token" else 2
-    if config.floating:
-        start = 0
+    start = 0 if config.floating else 3
+    pieces = -(-config.bin_width // _PIECE)
+    pe = 4 + pieces if config.pe == "bins" else _PE_CYCLES[config.pe]
     drain = config.columns * config.rows // config.drain_lanes
-    return start + _PE_CYCLES[config.pe] + drain + 1
+    return start + pe + drain + 1
 
 
 def pass_cycles(config: ArrayConfig, work: Work) -> Ints:

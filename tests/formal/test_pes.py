@@ -31,27 +31,30 @@ FREE = replace(
 )  # fmt: skip
 SYMMETRIC = replace(FREE, symmetric=True)
 ONE = 127  # the exponent field of 1 in bf16
-CYCLES = 20  # from reset until the last sum of a pass has left
+CYCLES = 26  # from reset until the last sum of a pass has left
 
 
 WIDTH = 2  # bits of an activation, and of a centroid
 KINDS = {"free": FREE, "symmetric": SYMMETRIC}
 FAULTS = {
     "an activation goes to a neighbour of its bin": (FREE, Fault(
-        "bin", "gobo_rtl/pe/bins.py", "(row.index == n)", "(row.index == n ^ 1)",
+        "bin", "gobo_rtl/pe/bins.py", "zip(bins, row.picks, strict=True):",
+        "zip(bins, row.picks[::-1], strict=True):",
     )),
     "the last term is not in the bins": (FREE, Fault(
-        "last", "gobo_rtl/pe/column.py", "self.select.last, since,", "self.select.last, since - 1,",
+        "last", "gobo_rtl/pe/column.py", "self.select[0].last, since,",
+        "self.select[0].last, since - 1,",
     )),
     "what a bin held before is added": (FREE, Fault(
-        "first", "gobo_rtl/pe/bins.py", "with m.If(here | select.first):", "with m.If(here):",
+        "first", "gobo_rtl/pe/bins.py", "with m.If(Value.cast(pick) | first):",
+        "with m.If(pick):",
     )),
     "a negative term lacks its carry": (SYMMETRIC, Fault(
-        "carry", "gobo_rtl/pe/products.py", "carry.eq(negate)", "carry.eq(0)",
+        "carry", "gobo_rtl/pe/products.py", "late.negate", "Const(0)",
     )),
     "an outlier is halved": (SYMMETRIC, Fault(
-        "outlier", "gobo_rtl/pe/combine.py", 'stage(row.outliers, "outliers")',
-        'stage(row.outliers >> 1, "outliers")',
+        "outlier", "gobo_rtl/pe/combine.py", 'stage(joined(row.outliers), "joined")',
+        'stage(joined(row.outliers) >> 1, "joined")',
     )),
 }  # fmt: skip
 

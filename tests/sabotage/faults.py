@@ -46,6 +46,9 @@ UNPACKER = "gobo_rtl/decode/unpacker.py"
 UNIT = "gobo_rtl/decode/unit.py"
 SELECT = "gobo_rtl/pe/select.py"
 PRODUCTS = "gobo_rtl/pe/products.py"
+SPLIT = "gobo_rtl/pe/split.py"
+MULTIPLY = "gobo_rtl/pe/multiply.py"
+HOLDING = "gobo_rtl/pe/holding.py"
 BINS = "gobo_rtl/pe/bins.py"
 MAC = "gobo_rtl/pe/mac.py"
 BINS_FP16 = "gobo_rtl/pe/bins_fp16.py"
@@ -101,13 +104,31 @@ FAULTS: tuple[Fault, ...] = (
     Fault("beats that end too early are not noticed", UNIT,
           "starved.eq(indexes.starved)", "starved.eq(0)"),
     Fault("an activation goes to a neighbour of its bin", BINS,
-          "(row.index == n)", "(row.index == n ^ 1)"),
+          "zip(bins, row.picks, strict=True):", "zip(bins, row.picks[::-1], strict=True):"),
+    Fault("a carry into the next piece of a bin is lost", BINS,
+          "carries[number] = carry", "carries[number] = Const(0)"),
+    Fault("a carry into the next piece of a sum is lost", SPLIT,
+          "else total.carries[n - 1]", "else 0"),
+    Fault("a sum is not cleared after its last term", SPLIT,
+          "Mux(last, 0, after)", "after"),
+    Fault("carries that wait are not added at the end", SPLIT,
+          "Cat(part.bits for part in parts) + carries", "Cat(part.bits for part in parts) + 0"),
+    Fault("the bits above a product do not see its sign", PRODUCTS,
+          "sign.eq(term[-1] & ~late.hits.any())", "sign.eq(0)"),
+    Fault("the bits above move only for outliers", PRODUCTS,
+          "last_above | later.hits.any() | (sign ^ carry)", "last_above | later.hits.any()"),
+    Fault("a digit of three is one of four", MULTIPLY,
+          "3: number + (number << 1)", "3: number << 2"),
+    Fault("the highest sign of a product is lost", MULTIPLY,
+          "low, ~sign, Const(0, width)", "low, Const(1, 1), Const(0, width)"),
+    Fault("rows are read in another order", HOLDING,
+          "zip(self.read, groups, strict=True)", "zip(self.read, groups[::-1], strict=True)"),
     Fault("the product of a neighbouring centroid", PRODUCTS,
-          "Array(products)[row.index]", "Array(products)[row.index ^ 1]"),
+          "zip(row.picks, products, strict=True)", "zip(row.picks[::-1], products, strict=True)"),
     Fault("the last term is not in the sum", "gobo_rtl/pe/column.py",
-          "self.select.last, since, ", "self.select.last, since - 1, "),
+          "self.select[0].last, since, ", "self.select[0].last, since - 1, "),
     Fault("an outlier's product is not in the sum of a mac", MAC,
-          "row.take | row.hits.any()", "row.take"),
+          "row.picks.any() | row.hits.any()", "row.picks.any()"),
     Fault("the upper half of a codebook has the wrong sign", MAC,
           "sign = row.negate << (_FP16.width - 1)", "sign = 0"),
     Fault("outliers of the pass before are in the sum", BINS_FP16,
@@ -133,7 +154,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault("the unit of the sums is one off", ARRAY,
           "base.eq(step.unit + (", "base.eq(step.unit + 1 + ("),
     Fault("sums leave a cycle too early", ARRAY,
-          "start + self.column.latency - 1, ", "start + self.column.latency - 2, "),
+          "start + self.column.latency_of(config) - 1, ",
+          "start + self.column.latency_of(config) - 2, "),
     Fault("the end of a pass does not wait for the sums before", ARRAY,
           "m.d.sync += self.last_ready.eq(0)", "m.d.sync += self.last_ready.eq(1)"),
     Fault("the codebook of the first layer stays", STEPS,
