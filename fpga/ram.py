@@ -48,8 +48,8 @@ class Ram(wiring.Component):
 
     Timing
     ------
-    A beat a cycle for all read channels together, 2 cycles after its address; a beat a cycle for
-    writing. A write is answered the cycle after its last beat.
+    A beat a cycle for all read channels together, the first 3 cycles after the address is taken; a
+    beat a cycle for writing. A write is answered the cycle after its last beat.
 
     Numerics
     --------

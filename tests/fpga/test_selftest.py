@@ -99,6 +99,15 @@ def test_good_runs_pass_and_whatever_is_wrong_the_run_fails(small: Stored):
         good = "GOBO tiny: 228 words, 0 wrong: PASS"
         ctx.set(dut.again, 1)
         assert await run(ctx) == good
+        first, beats = dut.stored.results // BEAT, dut.stored.result_beats
+        rows = [dut.ram.memory.data[first + n] for n in range(len(beats))]
+        assert [ctx.get(row) for row in rows] == beats
+        for _ in range(100):  # the next run does not see these results
+            await ctx.tick()
+            if all(ctx.get(row) == (1 << TINY.beat_width) - 1 for row in rows):
+                break
+        else:
+            raise AssertionError("the results of the run before stay in memory")
         ctx.set(dut.plant, 1)
         assert await run(ctx) == "GOBO tiny: 228 words, 2 wrong: FAIL"
         ctx.set(dut.plant, 0)
@@ -155,6 +164,10 @@ def test_counts_are_said_in_decimal_without_leading_zeros():
             ctx.set(dut.go, 1)
             await ctx.tick()
             ctx.set(dut.go, 0)
+            for _ in range(21):
+                assert not ctx.get(dut.o.valid) and not ctx.get(dut.idle)
+                await ctx.tick()
+            assert ctx.get(dut.o.valid)
             text = b""
             while not text.endswith(b"\n"):
                 text += bytes([await get(ctx, dut.o)])
@@ -191,7 +204,7 @@ def test_compare_counts_every_word_that_differs_or_is_too_many():
 
     async def drive(ctx: Any) -> None:
         counts = []
-        for transfer in (0x0_21, 0x1_53, 0x1_53):
+        for transfer in (0x0_21, 0x1_53, 0x0_21):  # the last as if it began again
             await put(ctx, dut.i, transfer)
             counts.append((ctx.get(dut.words), ctx.get(dut.wrong), ctx.get(dut.done)))
         assert counts == [(2, 0, 0), (4, 1, 1), (4, 3, 1)]
@@ -220,13 +233,11 @@ def test_a_channel_that_waits_holds_up_no_other():
         await ctx.tick()
         ctx.set(axi.arvalid, 0)
         ctx.set(axi.rready, 1)
-        for _ in range(100):
+        await idle(ctx, 2)
+        for n in range(beats):  # from the third cycle on, one a cycle
             _, _, valid, data, last = await ctx.tick().sample(axi.rvalid, axi.rdata, axi.rlast)
-            if valid:
-                got.append(data)
-                assert last == (len(got) == beats)
-            if len(got) == beats:
-                break
+            assert valid and last == (n == beats - 1)
+            got.append(data)
         ctx.set(axi.rready, 0)
         return got
 
