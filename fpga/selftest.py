@@ -62,7 +62,7 @@ class SelfTest(wiring.Component):
 
     Numerics
     --------
-    A run passes when the words that are due have all come and none was wrong.
+    A run passes when all transfers that are due have come and no word was wrong.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class SelfTest(wiring.Component):
         right = Signal()
         m.d.comb += [
             self.tx.eq(uart.tx), line.words.eq(words), line.wrong.eq(wrong),
-            right.eq(results.done & (words == stored.words) & (wrong == 0)), line.passed.eq(right),
+            right.eq(results.done & (wrong == 0)), line.passed.eq(right),
         ]  # fmt: skip
 
         first = stored.results // config.beat_bytes
