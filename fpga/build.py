@@ -11,7 +11,6 @@ from typing import Any
 from amaranth.build.run import BuildPlan
 
 from . import FpgaError, tools
-from .board import Board, platform
 from .selftest import SelfTest
 from .usage import Usage, usage_of
 
@@ -27,6 +26,8 @@ _LOGS = {"yosys": f"{NAME}.rpt", "nextpnr": f"{NAME}.tim"}
 
 def _plan(selftest: SelfTest) -> BuildPlan:
     """Return what Amaranth would run for the board."""
+    from .board import Board, platform  # whose pins only `make fpga` installs
+
     os.environ.update(tools.environment())  # Amaranth looks for the tools before it plans
     # Without places in the source, so that a plan is the same as long as the hardware is.
     return platform().build(
