@@ -34,8 +34,9 @@ _ARRAY = "edge"
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m fpga", description=f"{__doc__} Exit status: 0, or 2 when it "
-        "could not be done: also when the board's clock is not met.", epilog=_EXAMPLES, allow_abbrev=False,
+        prog="python -m fpga", epilog=_EXAMPLES, allow_abbrev=False,
+        description=f"{__doc__} Exit status: 0, or 2 when it could not be done: also when the "
+        "board's clock is not met.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
