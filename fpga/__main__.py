@@ -102,6 +102,7 @@ def _build(options: argparse.Namespace) -> None:
     cells = [(KINDS[kind], used, usage.available[kind]) for kind, used in usage.used.items()]
     rows = [(what, f"{used:,}", f"{there:,}", f"{100 * used / there:.1f} %")
             for what, used, there in cells]  # fmt: skip
+    rows.append(("flip-flops", f"{figures['flip_flops']:,}", "one a logic cell", ""))
     lines = table(("LFE5U-85F", "used", "there are", "share"), rows)
     lines += ["", f"Highest clock: {usage.mhz:.2f} MHz; the board's has "
               f"{figures['clock_mhz']:g} MHz."]  # fmt: skip

@@ -12,11 +12,14 @@ from amaranth.build.run import BuildPlan
 
 from . import FpgaError, tools
 from .selftest import SelfTest
-from .usage import Usage, usage_of
+from .usage import DEVICES, Usage, usage_of
 
 __all__ = ["NAME", "build", "usage_from"]
 
 NAME = "top"
+
+DEVICE = "ecp5-85k"
+"""What is on the board."""
 
 # The router that is done sooner; the report is what the figures are read from.
 _OPTIONS = "--report report.json --router router2"
@@ -81,12 +84,19 @@ def _failure(work: Path) -> str:
 def _figures(selftest: SelfTest, work: Path) -> dict[str, Any]:
     """Return the figures of what was built in a folder."""
     bits = (work / f"{NAME}.bit").read_bytes()
-    usage = usage_of("ecp5-85k", work / _LOGS["nextpnr"], work / "report.json")
+    usage = usage_of(DEVICE, work / _LOGS["nextpnr"], work / "report.json")
     return {
-        "words": selftest.stored.words, "bytes": len(bits),
+        "words": selftest.stored.words, "flip_flops": _flip_flops(work), "bytes": len(bits),
         "sha256": hashlib.sha256(bits).hexdigest(), "clock_mhz": selftest.clock_hz / 1e6,
         "mhz": usage.mhz, "used": usage.used, "available": usage.available,
     }  # fmt: skip
+
+
+def _flip_flops(work: Path) -> int:
+    """Return how many there are in the cells that nextpnr was given."""
+    design = json.loads((work / f"{NAME}.json").read_text(encoding="utf-8"))
+    cells = design["modules"][NAME]["cells"].values()
+    return sum(cell["type"].startswith(DEVICES[DEVICE].flip_flops) for cell in cells)
 
 
 def _known(about: Path, bits: Path, key: str) -> dict[str, Any] | None:

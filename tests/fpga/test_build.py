@@ -25,6 +25,9 @@ Info: \t      MULT18X18D:      36/    156    23%
 Info: \t    TRELLIS_COMB:   23290/  83640    27%
 END
 echo '{"fmax": {"clk": {"achieved": 40.5}}}' > report.json
+cat > top.json << END
+{"modules": {"top": {"cells": {"a": {"type": "TRELLIS_FF"}, "b": {"type": "LUT4"}}}}}
+END
 echo bits > top.bit
 """
 BAD = "echo synthesised > top.rpt; echo ERROR: it is raining > top.tim; exit 1"
@@ -75,6 +78,7 @@ WHOLE = {"top.bit", "top.json", "top.rpt", "top.tim"}
 def test_a_bitstream_has_its_figures_and_is_built_once(bench: Bench):
     figures = bench(Plan(GOOD))
     assert (figures["mhz"], figures["clock_mhz"], figures["bytes"]) == (40.5, 25.0, 5)
+    assert figures["flip_flops"] == 1
     assert build.usage_from(figures).used == {"logic": 23290, "bram": 108, "dsp": 36}
     assert bench.files() == WHOLE
     assert bench(Plan(GOOD)) == figures and bench.begun == 1
