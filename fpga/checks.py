@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """The decode unit on a stored layer, and what is found in memory, both held against what is due."""
 
 from amaranth.hdl import Cat, Module, Signal, Value

@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Words as they come, held against those that are stored."""
 
 from collections.abc import Sequence

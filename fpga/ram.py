@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """A memory behind AXI4, for as many masters as there are."""
 
 from collections.abc import Sequence

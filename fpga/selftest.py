@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """A decode unit and an accelerator that check themselves against stored words, over and over."""
 
 from amaranth.hdl import Module, ResetInserter, Signal
