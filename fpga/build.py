@@ -57,9 +57,10 @@ def build(selftest: SelfTest, folder: Path, begin: Callable[[Path], object]) -> 
         shutil.rmtree(kept, ignore_errors=True)
         plan.extract(str(work))
         begin(work)
-        if tools.run(["sh", f"{plan.script}.sh"], work, work / "log.txt"):
+        status = tools.run(["sh", f"{plan.script}.sh"], work, work / "log.txt")
+        if status:
             work.rename(kept)
-            raise FpgaError(f"{_failure(kept)} (see {kept})")
+            raise FpgaError(f"{_failure(kept, status)} (see {kept})")
         figures = _figures(selftest, work)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
@@ -73,12 +74,12 @@ def build(selftest: SelfTest, folder: Path, begin: Callable[[Path], object]) -> 
     return figures
 
 
-def _failure(work: Path) -> str:
+def _failure(work: Path, status: int) -> str:
     """Return which tool failed, and its words."""
     name = next(reversed([name for name in _LOGS if (work / _LOGS[name]).exists()]), "build")
     logs = [work / _LOGS[name]] if name in _LOGS else []
     texts = [log for log in [*logs, work / "log.txt"] if "ERROR" in log.read_text(errors="replace")]
-    return f"{name}: {tools.last_words((texts or [work / 'log.txt'])[0])}"
+    return f"{name}: {tools.last_words((texts or [work / 'log.txt'])[0], status)}"
 
 
 def _figures(selftest: SelfTest, work: Path) -> dict[str, Any]:

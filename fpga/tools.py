@@ -90,11 +90,11 @@ def run(command: Sequence[str], folder: Path, log: Path) -> int:
                     os.killpg(process.pid, signal.SIGKILL)
 
 
-def last_words(log: Path) -> str:
-    """Return the first error in a log, or its last line."""
+def last_words(log: Path, status: int) -> str:
+    """Return the first error in a log, or how the program ended without one."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    errors = [line for line in lines if re.match("error", line, re.IGNORECASE)]
-    return (errors or [line for line in lines if line.strip()] or ["no word of why"])[0].strip()
+    errors = [line.strip() for line in lines if re.match("error", line, re.IGNORECASE)]
+    return (errors or [f"ended with status {status} and says no error"])[0]
 
 
 def write(path: Path, data: bytes) -> None:

@@ -128,8 +128,9 @@ def measure(job: Job, output: Path) -> Row:
     (work / "design.v").write_text(verilog, encoding="utf-8")
     (work / "flow.ys").write_text(script, encoding="utf-8")
     log = work / "yosys.log"
-    if tools.run([sys.executable, "-c", _YOSYS], work, log):
-        raise FpgaError(f"{job.name}: yosys: {tools.last_words(log)} (see {log})")
+    status = tools.run([sys.executable, "-c", _YOSYS], work, log)
+    if status:
+        raise FpgaError(f"{job.name}: yosys: {tools.last_words(log, status)} (see {log})")
     cells = json.loads((work / "stat.json").read_text(encoding="utf-8"))["design"]
     flip_flops = sum(
         count for name, count in cells["num_cells_by_type"].items()
@@ -140,10 +141,10 @@ def measure(job: Job, output: Path) -> Row:
                "--json", "design.json", "--report", report.name]  # fmt: skip
     status = tools.run(command, work, log)
     if status and "Device utilisation" not in log.read_text(errors="replace"):
-        raise FpgaError(f"{job.name}: nextpnr: {tools.last_words(log)} (see {log})")
+        raise FpgaError(f"{job.name}: nextpnr: {tools.last_words(log, status)} (see {log})")
     usage = usage_of(job.device, log, report)
     if status and not usage.over:
-        raise FpgaError(f"{job.name}: nextpnr: {tools.last_words(log)} (see {log})")
+        raise FpgaError(f"{job.name}: nextpnr: {tools.last_words(log, status)} (see {log})")
     row = Row(job.design.unit, job.design.name, job.device, usage.used, usage.available,
               flip_flops, usage.mhz, key)  # fmt: skip
     tools.write(row_path, (json.dumps(asdict(row), indent=1) + "\n").encode())

@@ -116,7 +116,9 @@ def test_a_tool_that_fails_is_told_and_leaves_no_figures(
 def test_a_programs_status_and_first_error_are_kept(tmp_path: Path):
     log = tmp_path / "log"
     assert tools.run(["sh", "-c", "echo ERROR: one; echo two; exit 3"], tmp_path, log) == 3
-    assert tools.last_words(log) == "ERROR: one"
+    assert tools.last_words(log, 3) == "ERROR: one"
+    assert tools.run(["sh", "-c", "echo two; kill -KILL $$"], tmp_path, log) == -9
+    assert tools.last_words(log, -9) == "ended with status -9 and says no error"
 
 
 def test_programs_that_are_stopped_are_gone_with_their_children(tmp_path: Path):
