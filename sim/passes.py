@@ -142,6 +142,27 @@ def record(config: ArrayConfig, passes: Sequence[Pass]) -> dict[str, Trace]:
     return traces
 
 
+def record_steps(pe: Any, steps: Sequence[dict[str, int]]) -> Trace:
+    """Return what a PE by itself, with ``valid`` and ``step``, sees in steps in a row."""
+    ports = [(name, member.flow is In, Value.cast(getattr(pe, name)))
+             for name, member in pe.signature.members.items()]  # fmt: skip
+    rows: list[tuple[int, ...]] = []
+
+    async def drive(ctx: Any) -> None:
+        for step in [None] * _IDLE + list(steps) + [None] * (pe.latency + 2):
+            ctx.set(pe.valid, step is not None)
+            if step is not None:
+                ctx.set(pe.step, step)
+            _, _, *values = await ctx.tick().sample(*(signal for *_, signal in ports))
+            rows.append(tuple(map(int, values)))
+
+    simulate(pe, drive)
+    trace = Trace({}, {})
+    for (name, is_input, signal), values in zip(ports, zip(*rows, strict=True), strict=True):
+        (trace.inputs if is_input else trace.outputs)[name] = _bits(values, len(signal))
+    return trace
+
+
 def _bits(values: Sequence[int], width: int) -> NDArray[np.uint8]:
     """Return numbers, negative ones in two's complement, as (numbers, width) bits."""
     size, mask = -(-width // 8), (1 << width) - 1

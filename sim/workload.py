@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gobo_rtl.array_config import ArrayConfig
+from gobo_rtl.pe.int8 import Int8PE
+from gobo_rtl.pe.mac import MacPE
 from gobo_rtl.units import designs
 from quant.errors import QuantError
 from quant.fit import Options
@@ -27,13 +29,14 @@ from sim.model.accelerator import activation_bits
 from sim.model.bert import Array, matmul
 from sim.model.fetch import MODELS, locate
 from sim.model.sentence import SentenceModel, sample_sentences
-from sim.passes import Pass, record
+from sim.passes import Pass, record, record_steps
 
-__all__ = ["main", "passes_of", "save", "work"]
+__all__ = ["main", "passes_of", "save", "save_alone", "steps_alone", "work"]
 
 _EXAMPLES = """examples:
   python -m sim.workload --config default -o build/workload/default.npz
   python -m sim.workload --config default --set pe=mac --passes 2 -o build/workload/mac.npz
+  python -m sim.workload --alone mac_pe -o build/workload/mac_pe.npz
 """
 
 
@@ -62,6 +65,42 @@ def passes_of(
              acts[: config.columns])
         for row in rows
     ]  # fmt: skip
+
+
+def steps_alone(pe: MacPE | Int8PE, work: Pass, rows: int) -> list[dict[str, int]]:
+    """Return the steps of the first ``rows`` of a pass for a PE by itself: as many tokens in turn
+    as a :class:`MacPE` has sums under way, in FP16; or one token after the other in INT8, scaled
+    by the greatest magnitude of a row and of a token."""
+    bits = np.where(work.outlier, work.value, work.codebook[work.index]).astype(np.uint16)
+    weights, acts, tokens = bits[:rows], work.acts, 1
+    if isinstance(pe, MacPE):
+        tokens = pe.interleave
+    else:
+        weights, acts = (
+            np.rint(127 * x / np.abs(x).max(axis=1, keepdims=True)).astype(np.int64)
+            for x in (values.view(np.float16).astype(np.float64) for values in (weights, acts))
+        )
+    steps, last = [], bits.shape[1] - 1
+    for n, row in enumerate(weights):
+        for k, weight in enumerate(row):
+            for token in range(tokens):
+                act = acts[token if isinstance(pe, MacPE) else n % len(acts)][k]
+                steps.append({"weight": int(weight), "act": int(act), "first": int(k == 0),
+                              "last": int(k == last)})  # fmt: skip
+    return steps
+
+
+def save_alone(path: Path, unit: str, work: Pass, rows: int) -> None:
+    """Record rows of a pass on a PE by itself into a file like that of :func:`save`."""
+    pe = {"mac_pe": MacPE, "int8_pe": Int8PE}[unit]()
+    steps = steps_alone(pe, work, rows)
+    trace = record_steps(pe, steps)
+    arrays: dict[str, Any] = {f"{unit}:macs": len(steps)}
+    arrays |= {f"{unit}:in:{name}": bits for name, bits in trace.inputs.items()}
+    arrays |= {f"{unit}:out:{name}": bits for name, bits in trace.outputs.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path, force=True) as file:
+        np.savez_compressed(file, **arrays)
 
 
 def save(path: Path, config: ArrayConfig, passes: Sequence[Pass]) -> None:
@@ -116,14 +155,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         help="one of its matrices (default: %(default)s)")  # fmt: skip
     parser.add_argument("--passes", type=int, default=1, metavar="N",
                         help="strips of the layer (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--alone", choices=("mac_pe", "int8_pe"),
+                        help="the trace of this PE by itself, on four rows")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.npz")
     options = parser.parse_args(arguments)
     try:
         if options.passes < 1:
             raise ValueError(f"--passes must be at least 1, not {options.passes}")
-        (design,) = designs(options.config, "array", options.changes)
+        changes = [*options.changes, "pe=mac"] if options.alone else options.changes
+        (design,) = designs(options.config, "array", changes)
         passes = work(locate(options.model), design.config, options.layer, options.passes)
-        save(options.output, design.config, passes)
+        if options.alone:
+            save_alone(options.output, options.alone, passes[0], rows=4)
+        else:
+            save(options.output, design.config, passes)
     except (QuantError, ModelError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

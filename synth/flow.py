@@ -42,8 +42,9 @@ RECIPES = {
     "quickest": _START + _SMALL + _TREES.format(fanout=8),
     "direct": _KEPT + "balance; &get -n; &nf -p{target}; &put" + _TREES.format(fanout=8),
     "choices": _KEPT + "&get -n; &st; &synch2; &nf{target}; &put" + _TREES.format(fanout=10),
+    "plain": "strash; &get -n; &nf{target}; &put" + _SIZES.replace("16", "24"),
 }
-STRAIGHT = ("direct", "choices")  # keep what yosys made of adders, trees and all
+STRAIGHT = ("direct", "choices", "plain")  # keep what yosys made of adders, trees and all
 _ABC_AREA = _START + _SMALL.format(target="")
 
 

@@ -1,0 +1,157 @@
+"""What is measured side by side: columns of PEs by their sizes, PEs by themselves, their figures."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from synth import SynthError, flow, gates, power, report, sta
+from synth.files import write
+from synth.library import Library
+
+__all__ = ["CHOICES", "CLOCK_NS", "SINGLE", "TRIED", "Point", "measure"]
+
+Row = dict[str, Any]
+ROOT = Path(__file__).resolve().parent.parent
+CHOICES = flow.Options(adder="han-carlson", fanout=24)
+"""Options that are best for PEs of every kind, by area times path."""
+CLOCK_NS = 2.0
+TRIED = ("direct", "choices", "plain")  # recipes, of which the best by area times path counts
+SINGLE = ("mac_pe", "int8_pe", "bins_fp16_pe")
+"""PEs by themselves, as units of `python -m gobo_rtl`."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A PE, 3-bit indexes.
+
+    Parameters
+    ----------
+    pe : str
+        ``products``, ``bins``, ``mac`` or ``bins_fp16``, in columns of ``rows``; or one of SINGLE.
+    act_width : int
+        Bits of an activation; 41 is the width that holds every FP16.
+    rows : int
+        PEs in a column.
+    symmetric : bool
+        For sign-symmetric codebooks.
+    outliers : int
+        Outliers that a step takes without a stall.
+    unit : str
+        The block of the array that is measured, a column unless it is said.
+    """
+
+    pe: str
+    act_width: int = 16
+    rows: int = 16
+    symmetric: bool = False
+    outliers: int = 1
+    unit: str = "column"
+
+    @property
+    def single(self) -> bool:
+        """Whether it is one PE by itself."""
+        return self.pe in SINGLE
+
+    @property
+    def count(self) -> int:
+        """How many PEs the figures are of."""
+        return 1 if self.single or self.unit != "column" else self.rows
+
+    @property
+    def name(self) -> str:
+        """What it is called in files and tables."""
+        if self.single:
+            return self.pe
+        words = [self.pe, f"{self.act_width}b", f"{self.rows}r"]
+        words += ["symmetric"] if self.symmetric else []
+        words += [f"{self.outliers}o"] if self.outliers != 1 else []
+        return "-".join(words + ([self.unit] if self.unit != "column" else []))
+
+    @property
+    def settings(self) -> list[str]:
+        """What `python -m gobo_rtl verilog` and `python -m sim.workload` take for its sizes."""
+        sizes: dict[str, Any] = {}
+        if not self.single:
+            sizes = {"pe": self.pe, "rows": self.rows, "outliers_per_step": self.outliers,
+                     "index_widths": 3}  # fmt: skip
+            if self.pe in ("products", "bins"):
+                sizes |= {"act_width": self.act_width}
+            sizes |= {"align": "absolute"} if self.act_width == 41 else {}
+            sizes |= {"symmetric": "true"} if self.symmetric else {}
+        settings = [word for size in sizes.items() for word in ("--set", "{}={}".format(*size))]
+        return ["--config", "default", *settings]
+
+    @property
+    def command(self) -> str:
+        """What a person types for its Verilog."""
+        unit = self.pe if self.single else self.unit
+        words = " ".join(self.settings)
+        return f"python -m gobo_rtl verilog --unit {unit} {words} -o build/blocks"
+
+
+def measure(
+    point: Point, library: Library, folder: Path, *, clock_ns: float = CLOCK_NS,
+    options: flow.Options = CHOICES, energy: bool = False,
+) -> Row:  # fmt: skip
+    """Return area (um2) and flip-flops, the path (ns) and, with ``energy``, picojoules of a
+    multiply-accumulate of a trained model's layer, or None.
+
+    What is known of the same Verilog, library and choices is not measured again: it lies in
+    ``folder``. Raises SynthError with what a tool has said.
+    """
+    unit = point.pe if point.single else point.unit
+    work = folder / point.name
+    _run("gobo_rtl", "verilog", "--unit", unit, *point.settings, "-o", str(work))
+    (design,) = report.find_designs(work, [], unit)
+    recipes = {name: flow.RECIPES[name] for name in TRIED}
+    words = (design.verilog.read_text(), library.sha256, repr(options), clock_ns, recipes)
+    key = sha256(repr(words).encode()).hexdigest()[:16]
+    known = work / f"{key}{'-energy' if energy else ''}.json"
+    try:
+        row: Row = json.loads(known.read_text(encoding="utf-8"))
+        return row
+    except (OSError, ValueError):
+        pass
+    if not library.has_timing or not sta.is_installed():
+        raise SynthError("PEs are compared by their paths: give --liberty or --pdk, and "
+                         "sudo apt-get install opensta")  # fmt: skip
+    found = []
+    for recipe in TRIED:
+        mapped = flow.synthesise(
+            design.verilog, design.top, library, clock_ns, work / recipe, recipe, options
+        )
+        path = sta.critical_path(design.top, library, clock_ns, work / recipe)
+        found.append((mapped.area * path.delay_ns, recipe, mapped, path))
+    _, recipe, mapped, path = min(found, key=lambda entry: entry[0])
+    row = {
+        "name": point.name, "area_um2": round(mapped.area, 1), "flip_flops": mapped.flip_flops,
+        "sequential_um2": round(mapped.sequential_area, 1), "delay_ns": path.delay_ns,
+        "path": f"{path.start} -> {path.end}", "recipe": recipe, "clock_ns": clock_ns,
+        "pj_per_mac": None, "command": point.command,
+    }  # fmt: skip
+    if energy:
+        trace_file = work / "trace.npz"
+        alone = ["--alone", unit] if point.single else []
+        _run("sim.workload", *point.settings, *alone, "-o", str(trace_file))
+        trace = gates.load_trace(trace_file, unit)
+        vcd = gates.replay(mapped.netlist, design.top, library, trace, mapped.netlist.parent)
+        nets = power.activity(vcd, trace.cycles)
+        vcd.unlink()
+        used = power.power(design.top, library, clock_ns, mapped.netlist.parent, nets)
+        spent = used.total * trace.cycles * clock_ns * 1e-9 / trace.macs
+        row |= {"pj_per_mac": round(1e12 * spent, 3), "cycles": trace.cycles, "macs": trace.macs}
+    write(known, json.dumps(row, indent=1) + "\n")
+    return row
+
+
+def _run(module: str, *arguments: str) -> None:
+    """Run a program of this repository."""
+    command = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    if done.returncode:
+        words = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()
+        raise SynthError(f"{module} failed: {words[-1]}")

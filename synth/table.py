@@ -1,0 +1,281 @@
+"""The PEs beside each other: one run, library, flow and clock; `python -m synth table`."""
+
+import csv
+import io
+import json
+import platform
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from os import cpu_count
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from synth import SynthError, report
+from synth.files import write
+from synth.library import Library
+from synth.points import CHOICES, CLOCK_NS, TRIED, Point, measure
+
+__all__ = ["COLUMNS", "Entry", "entries", "figures", "page", "run", "save", "table"]
+
+Row = dict[str, Any]
+COLUMNS = (
+    "pe", "rows", "how", "area_um2", "alone_um2", "shared_um2", "control_um2", "flip_flops",
+    "delay_ns", "per_area", "pj_per_mac", "energy", "outlier_share", "command",
+)  # fmt: skip
+REFERENCE = Point("mac_pe")
+SMALL, LARGE = 4, 16  # rows of the two columns that tell a row's cost from what rows share
+ROWS = (16, 64, 128)
+ARRAY_COLUMNS = 16  # columns that share an array's control
+CONTROL = ("select", "aligner", "outlier_decode", "combine", "steps", "schedule")
+
+
+class Entry:
+    """A kind of PE, and the points that its rows of the table are made of."""
+
+    def __init__(self, pe: str, act_width: int = 16, symmetric: bool = False, flat: bool = False):
+        self.pe, self.act_width, self.symmetric = pe, act_width, symmetric
+        self.columns = [self.point(rows) for rows in (SMALL, LARGE)]
+        self.flat = [self.point(64)] if flat else []
+        more = [self.point(rows, outliers=2) for rows in (SMALL, LARGE)]
+        self.more = more if act_width in (8, 16) and pe in ("products", "bins") else []
+        floating = pe in ("mac", "bins_fp16")
+        units = [u for u in CONTROL if not (floating and u in ("aligner", "outlier_decode"))]
+        self.control = {u: self.point(LARGE, unit=u) for u in units if u != "combine" or pe != "mac"}
+
+    def point(self, rows: int, **more: Any) -> Point:
+        """Return a point of this kind."""
+        return Point(self.pe, self.act_width, rows, self.symmetric, **more)
+
+    @property
+    def title(self) -> str:
+        """What it is called in the table."""
+        width = f", {self.act_width} bits" if self.pe in ("products", "bins") else ""
+        return f"{self.pe}{width}{', symmetric' if self.symmetric else ''}"
+
+    @property
+    def points(self) -> list[Point]:
+        """Return all that has to be measured."""
+        return [*self.columns, *self.flat, *self.more, *self.control.values()]
+
+
+def entries() -> list[Entry]:
+    """Return what the table has, those of 16 and of 8 bits first."""
+    kinds = [
+        Entry(pe, width, symmetric, flat=pe == "products" and width in (8, 16))
+        for width in (16, 8, 12, 41) for pe in ("products", "bins") for symmetric in (False, True)
+    ]  # fmt: skip
+    return [*kinds, Entry("bins_fp16"), Entry("bins_fp16", symmetric=True), Entry("mac")]
+
+
+def with_energy(point: Point) -> bool:
+    """Whether a point runs a trained model's layer: the largest that are mapped flat."""
+    if point.single:
+        return point.pe != "bins_fp16_pe"
+    here = point.unit == "column" and point.outliers == 1 and point.rows >= LARGE
+    return here and point.act_width in (8, 16)
+
+
+def run(
+    chosen: Sequence[Entry], library: Library, folder: Path, done: Callable[[str], object]
+) -> tuple[dict[str, Row], list[str]]:
+    """Return the figures of all points by name, and a sentence for each that failed; ``done`` after
+    each. As many at a time as there are cores; what lies in ``folder`` is not measured again."""
+    points = [Point(pe) for pe in ("mac_pe", "int8_pe", "bins_fp16_pe")]
+    points += [point for entry in chosen for point in entry.points]
+    points = list({point.name: point for point in points}.values())
+    rows: dict[str, Row] = {}
+    failed: list[str] = []
+
+    def one(point: Point) -> None:
+        try:
+            rows[point.name] = measure(point, library, folder, energy=with_energy(point))
+        except SynthError as error:
+            failed.append(f"{point.name}: {error}")
+        done(point.name)
+
+    with ThreadPoolExecutor(cpu_count() or 1) as pool:
+        jobs = [pool.submit(one, point) for point in points]
+        try:
+            for job in jobs:
+                job.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return rows, failed
+
+
+def figures(chosen: Sequence[Entry], rows: dict[str, Row]) -> list[Row]:
+    """Return the rows of the table, a value for each of COLUMNS or None."""
+    reference = rows[REFERENCE.name]
+    found = [_single(rows[name], reference, name) for name in ("mac_pe", "int8_pe", "bins_fp16_pe")
+             if name in rows]  # fmt: skip
+    for entry in chosen:
+        if all(point.name in rows for point in entry.points):
+            found += _kind(entry, rows, reference)
+    return found
+
+
+def _single(row: Row, reference: Row, name: str) -> Row:
+    return _row(name, None, "by itself", row["area_um2"], None, None, None, row["flip_flops"],
+                row["delay_ns"], row["pj_per_mac"], None, row["command"], reference)  # fmt: skip
+
+
+def _kind(entry: Entry, rows: dict[str, Row], reference: Row) -> list[Row]:
+    """Return the rows of a kind of PE: composed for each number of rows, and those mapped flat."""
+    small, large = (rows[point.name] for point in entry.columns)
+
+    def line(what: str, small: Row = small, large: Row = large) -> tuple[float, float]:
+        slope = (large[what] - small[what]) / (LARGE - SMALL)
+        return slope, small[what] - SMALL * slope
+
+    slope, shared = line("area_um2")
+    flip_flops, shared_flip_flops = line("flip_flops")
+    found = []
+    for count in ROWS:
+        control = _control(entry, rows, count)
+        area = slope + shared / count + control
+        energy = large["pj_per_mac"] if count == LARGE else None
+        found.append(_row(
+            entry.title, count, "composed", area, slope, shared / count, control,
+            flip_flops + shared_flip_flops / count, large["delay_ns"], energy,
+            _outliers(entry, rows, count, area), entry.point(count).command, reference,
+        ))  # fmt: skip
+    for point in entry.flat:
+        row, control = rows[point.name], _control(entry, rows, point.rows)
+        area = row["area_um2"] / point.rows + control
+        found.append(_row(
+            entry.title, point.rows, "flat", area, slope, row["area_um2"] / point.rows - slope,
+            control, row["flip_flops"] / point.rows, row["delay_ns"], row["pj_per_mac"],
+            _outliers(entry, rows, point.rows, area), point.command, reference,
+        ))  # fmt: skip
+    return found
+
+
+def _control(entry: Entry, rows: dict[str, Row], count: int) -> float:
+    """Return a PE's share of what an array has besides columns: `select` and `steps` grow with the
+    rows, an aligner is a column's, the rest is there once."""
+    area = {unit: rows[point.name]["area_um2"] for unit, point in entry.control.items()}
+    by_rows = (area["select"] + area["steps"]) / (LARGE * ARRAY_COLUMNS)
+    once = sum(area.get(unit, 0) for unit in ("outlier_decode", "combine", "schedule"))
+    return by_rows + area.get("aligner", 0) / count + once / (count * ARRAY_COLUMNS)
+
+
+def _outliers(entry: Entry, rows: dict[str, Row], count: int, area: float) -> float | None:
+    """Return the share of outlier handling: what one more place for outliers costs a column, with
+    what takes an outlier apart, over the area."""
+    if not entry.more:
+        return None
+    one = [rows[point.name]["area_um2"] for point in entry.columns]
+    two = [rows[point.name]["area_um2"] for point in entry.more]
+    small, large = (b - a for a, b in zip(one, two, strict=True))
+    slope = (large - small) / (LARGE - SMALL)
+    decode = rows[entry.control["outlier_decode"].name]["area_um2"] / (count * ARRAY_COLUMNS)
+    return (slope + (small - SMALL * slope) / count + decode) / area
+
+
+def _row(
+    title: str, count: int | None, how: str, area: float, alone: float | None,
+    shared: float | None, control: float | None, flip_flops: float, delay: float,
+    energy: float | None, outliers: float | None, command: str, reference: Row,
+) -> Row:  # fmt: skip
+    rate = reference["area_um2"] * reference["delay_ns"] / (area * delay)
+    base = reference["pj_per_mac"]
+    return {
+        "pe": title, "rows": count, "how": how, "area_um2": round(area), "alone_um2": _whole(alone),
+        "shared_um2": _whole(shared), "control_um2": _whole(control),
+        "flip_flops": round(flip_flops, 1), "delay_ns": round(delay, 2),
+        "per_area": round(rate, 2), "pj_per_mac": energy and round(energy, 2),
+        "energy": round(base / energy, 2) if base and energy else None,
+        "outlier_share": outliers and round(outliers, 4), "command": command,
+    }  # fmt: skip
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else round(value)
+
+
+HEADS = (
+    "PE", "rows", "how", "um2", "alone", "shared", "control", "flip-flops", "path ns",
+    "per area", "pJ", "energy", "outliers",
+)  # fmt: skip
+
+
+def _cells(row: Row) -> list[str]:
+    def number(name: str, form: str) -> str:
+        return "-" if row[name] is None else format(row[name], form)
+
+    share = "-" if row["outlier_share"] is None else f"{100 * row['outlier_share']:.1f} %"
+    return [
+        row["pe"], number("rows", "d"), row["how"], number("area_um2", ",d"),
+        number("alone_um2", ",d"), number("shared_um2", ",d"), number("control_um2", ",d"),
+        number("flip_flops", ".1f"), number("delay_ns", ".2f"), number("per_area", ".2f"),
+        number("pj_per_mac", ".2f"), number("energy", ".2f"), share,
+    ]  # fmt: skip
+
+
+def table(rows: Sequence[Row], library: Library) -> Table:
+    """Return the table that a person reads."""
+    result = Table(title=f"{library.name}, mapped for {CLOCK_NS:g} ns", title_justify="left")
+    for n, head in enumerate(HEADS):
+        result.add_column(head, justify="left" if n in (0, 2) else "right")
+    for row in rows:
+        result.add_row(*_cells(row))
+    return result
+
+
+def save(rows: Sequence[Row], library: Library, folder: Path) -> list[Path]:
+    """Write the table as JSON, with how it was made, and as CSV; return the paths."""
+    document = report.made_by(library) | {
+        "clock_ns": CLOCK_NS, "options": CHOICES.name, "rows": list(rows)
+    }
+    lines = io.StringIO()
+    writer = csv.DictWriter(lines, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    paths = [folder / f"pes-{library.name}.{end}" for end in ("json", "csv")]
+    texts = (json.dumps(document, indent=1) + "\n", lines.getvalue())
+    for path, text in zip(paths, texts, strict=True):
+        write(path, text)
+    return paths
+
+
+PAGE = """\
+# PEs beside each other: area, path, energy
+
+{library}, mapped for {clock:g} ns with options `{options}`: of the recipes {recipes} the best by area x path counts, for every PE and
+for the references alike. No placement, no wires, an ideal clock.
+
+{table}
+
+- **rows**: PEs in a column, which share what a column has; **composed**: of columns of {small} and {large} rows, whose difference is a row's cost (**alone**, with its registers of finished sums) and whose rest is **shared**
+  by the rows (products, outlier units); **flat**: a column of so many rows mapped as a whole. **control**: a PE's share, in an array of {columns} columns, of `select`, `steps`, `schedule`, the aligners, what takes an outlier
+  apart, and what makes sums of what the rows hold (`combine`), each mapped by itself with 16 rows.
+- **path**: of the column of {large} rows, or of the flat one. **per area**: throughput per area, 1 / (area x path), over that of `mac_pe`, shares included.
+- **pJ**: of a multiply-accumulate, `{layer}` of all-MiniLM-L6-v2 at 3 bits on sentences, from the switching of the netlist, every output in every cycle equal to the RTL's; of the column, without the array's control. **energy**: `mac_pe`'s over it.
+- **outliers**: share of the area that one place for outliers a step takes: what a column grows by for one more, and the block that takes an outlier apart.
+- One outlier a step is taken without a stall; with 0.32 % of outliers steps take 0.1 % more cycles at 16 rows and 1.9 % at 64, which is not in the figures.
+
+- command: `{command}`
+- commit: {commit}; date: {date}
+- {tools}; {machine}
+- library sha256: {sha256}
+"""
+LAYER = "encoder.layer.0.intermediate.dense.weight"
+
+
+def page(rows: Sequence[Row], library: Library, command: str) -> str:
+    """Return the page of the table, with all it takes to repeat it."""
+    lines = ["| " + " | ".join(HEADS) + " |", "|" + "---|" * len(HEADS)]
+    lines += ["| " + " | ".join(_cells(row)) + " |" for row in rows]
+    made = report.made_by(library)
+    return PAGE.format(
+        library=library.name, clock=CLOCK_NS, options=CHOICES.name, recipes=", ".join(TRIED),
+        table="\n".join(lines), small=SMALL, large=LARGE, columns=ARRAY_COLUMNS, layer=LAYER,
+        command=command, commit=made["commit"], date=datetime.now(UTC).date().isoformat(),
+        tools=f"pyosys {made['tools']['pyosys']}, OpenSTA, Icarus",
+        machine=f"{platform.machine()} {platform.system()}, {cpu_count()} cores",
+        sha256=library.sha256,
+    )  # fmt: skip
