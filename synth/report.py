@@ -22,8 +22,8 @@ from synth.files import write
 from synth.library import Library
 
 __all__ = [
-    "COLUMNS", "Design", "area", "at_work", "find_designs", "measure", "measure_all", "save",
-    "save_power", "table",
+    "COLUMNS", "Design", "area", "at_work", "find_designs", "made_by", "measure", "measure_all",
+    "save", "save_power", "table",
 ]  # fmt: skip
 
 COLUMNS = (
@@ -228,7 +228,7 @@ def measure_all(
 
 def save(rows: Sequence[Row], library: Library, clock_ns: float, folder: Path) -> list[Path]:
     """Write the rows of a unit as JSON, with how they were made, and as CSV; return the paths."""
-    document = _made_by(library) | {"clock_ns": clock_ns, "designs": rows}
+    document = made_by(library) | {"clock_ns": clock_ns, "designs": rows}
     lines = io.StringIO()
     writer = csv.DictWriter(lines, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -246,11 +246,12 @@ def save_power(row: Row, library: Library, trace: Path, folder: Path) -> Path:
     """Write the row of a design at work as JSON, with how it was made; return the path."""
     path = folder / f"power-{row['top']}-{library.name}.json"
     digest = sha256(trace.read_bytes()).hexdigest()
-    write(path, json.dumps(_made_by(library) | {"trace_sha256": digest} | row, indent=1) + "\n")
+    write(path, json.dumps(made_by(library) | {"trace_sha256": digest} | row, indent=1) + "\n")
     return path
 
 
-def _made_by(library: Library) -> Row:
+def made_by(library: Library) -> Row:
+    """Return what figures come from: library, commit, versions of the tools."""
     return {
         "library": {"name": library.name, "sha256": library.sha256, "timing": library.has_timing},
         "commit": _commit(),
