@@ -1,6 +1,7 @@
-"""Command line: ``python -m synth area|run|power``."""
+"""Command line: ``python -m synth area|run|power|explore``."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from synth import SynthError, flow, gates, limits, pdk, report, sky130
+from synth import SynthError, explore, flow, gates, limits, pdk, report, sky130
 from synth.library import Library, load
 
 EXAMPLE = """\
@@ -20,6 +21,7 @@ examples:
   python -m synth area --config default
   python -m synth power --unit column --verilog build/blocks --config default \\
       --pdk sg13g2 --pdk-dir ~/pdk --trace build/workload/default.npz
+  python -m synth explore --pdk sg13g2 --pdk-dir ~/pdk --picture docs/results/pareto.svg
 """
 
 
@@ -28,12 +30,16 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m synth", description=__doc__, epilog=EXAMPLE, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    commands = parser.add_subparsers(dest="command", required=True, metavar="area|run|power")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="area|run|power|explore"
+    )
     for name, text in (
         ("area", "print the area of each configuration, one line each"),
         ("run", "area, cells, critical path and limits: a table, JSON and CSV"),
         ("power", "what a netlist takes to do what `python -m sim.workload` has seen the RTL do; "
          "every output has to be the RTL's"),
+        ("explore", "measure PEs by kind, width, rows and codebook, and write a page with Pareto "
+         "plots; what is done already is not done again"),
     ):
         command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
         library = command.add_mutually_exclusive_group()
@@ -50,6 +56,19 @@ def _parser() -> argparse.ArgumentParser:
             help="where its files are, at any depth (default: where Debian puts osu180)",
         )  # fmt: skip
         command.add_argument(
+            "-o", "--output", type=Path, metavar="DIR",
+            default=Path("build/explore" if name == "explore" else "build/synth"),
+            help="where results, netlists and logs go (default: %(default)s)",
+        )  # fmt: skip
+        command.add_argument(
+            "--clock", type=float, default=2.5, metavar="NS",
+            help="clock period to map for, in ns (default: %(default)s)",
+        )  # fmt: skip
+        _add_options(command)
+        if name == "explore":
+            explore.add_arguments(command)
+            continue
+        command.add_argument(
             "--config", action="append", default=[], metavar="NAME",
             help="a configuration, may be given several times (default: all that are emitted)",
         )  # fmt: skip
@@ -62,17 +81,11 @@ def _parser() -> argparse.ArgumentParser:
             "--verilog", type=Path, default=Path("build/verilog"), metavar="DIR",
             help="where UNIT_NAME.v and .json are (default: %(default)s)",
         )  # fmt: skip
-        command.add_argument(
-            "-o", "--output", type=Path, default=Path("build/synth"), metavar="DIR",
-            help="where results, netlists and logs go (default: %(default)s)",
-        )  # fmt: skip
-        command.add_argument(
-            "--clock", type=float, default=2.5, metavar="NS",
-            help="clock period to map for, in ns (default: %(default)s)",
-        )  # fmt: skip
-        _add_options(command)
-    command.add_argument("--trace", type=Path, required=True, metavar="FILE.npz",
-                         help="of the one configuration, by `python -m sim.workload`")  # fmt: skip
+        if name == "power":
+            command.add_argument(
+                "--trace", type=Path, required=True, metavar="FILE.npz",
+                help="of the one configuration, by `python -m sim.workload`",
+            )  # fmt: skip
     return parser
 
 
@@ -98,26 +111,32 @@ def _add_options(command: argparse.ArgumentParser) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return 0, 1 when a limit is exceeded, or 2 for bad input."""
-    options = _parser().parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    options = _parser().parse_args(words)
     try:
-        return _run(options)
+        return _run(options, shlex.join(["python", "-m", "synth", *words]))
     except SynthError as error:
         print(f"synth: {error}", file=sys.stderr)
     except OSError as error:
         print(f"synth: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
     except KeyboardInterrupt:
-        print("synth: interrupted; nothing was reported", file=sys.stderr)
+        kept = options.command == "explore"
+        print("synth: interrupted; " + ("points that are done are kept, the same command goes on"
+              if kept else "nothing was reported"), file=sys.stderr)  # fmt: skip
         return 130
     return 2
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace, words: str) -> int:
     if not 0.01 <= options.clock <= 1000:
         raise SynthError(f"--clock must be in 0.01..1000 ns, not {options.clock:g}")
     choices = flow.Options(
         options.booth, options.adder, options.gate_fanout, options.fanout
     )
-    designs = report.find_designs(options.verilog, options.config, options.unit)
+    is_sweep = options.command == "explore"
+    designs = [] if is_sweep else report.find_designs(
+        options.verilog, options.config, options.unit
+    )  # fmt: skip
     errors = Console(stderr=True)
     if options.pdk:
         first, *more = pdk.find(options.pdk, options.pdk_dir)
@@ -128,6 +147,10 @@ def _run(options: argparse.Namespace) -> int:
     else:
         errors.print("synth: no library given: open SkyWater 130 nm areas, without timing")
         first, more = sky130.area_library(options.output), []
+    if is_sweep:
+        liberty = tuple(path.resolve() for path in (first, *more))
+        setting = explore.Setting(liberty, options.clock, options.output.resolve(), choices)
+        return explore.run(options, setting, words)
     library = load(first, options.output, *more)
     if options.command == "power":
         return _power(options, choices, designs, library)
