@@ -56,7 +56,8 @@ def _local(jobs: int) -> Iterator[Client]:
     with lost, TemporaryDirectory(prefix="explore-", ignore_cleanup_errors=True) as scratch:
         with _deaf():
             cluster = LocalCluster(
-                n_workers=jobs, threads_per_worker=1, processes=True, dashboard_address=None,
+                n_workers=jobs, threads_per_worker=1, processes=True,
+                dashboard_address="127.0.0.1:0",  # a port that nothing else has
                 memory_limit=None, local_directory=scratch, env={"TMPDIR": scratch},
                 silence_logs=logging.CRITICAL,
             )  # fmt: skip

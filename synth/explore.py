@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -22,19 +23,24 @@ from synth.files import write
 from synth.library import Library, load
 from synth.points import Point, measure
 
-__all__ = ["Setting", "add_arguments", "errors_of", "points", "run", "sweep"]
+__all__ = ["Setting", "add_arguments", "errors_of", "points", "run", "scores_of", "sweep"]
 
 Row = dict[str, Any]
 ROOT = Path(__file__).resolve().parent.parent
 ACCURACY = ROOT / "docs" / "results" / "layer-error.json"
+SCORES = ROOT / "docs" / "results" / "accuracy.md"
 ALIGNED = (8, 12, 16, 24, 41)
-FLOATING = (16,)  # the bits of FP16
-WIDTHS = {"products": ALIGNED, "bins": ALIGNED, "mac": FLOATING, "bins_fp16": FLOATING}
-GRID: dict[str, tuple[Any, ...]] = {
-    "pe": tuple(WIDTHS), "act_width": ALIGNED, "rows": (4, 16, 64), "symmetric": (False, True),
+ROWS = (4, 16, 64)
+WIDTHS = {
+    "products": ALIGNED, "bins": ALIGNED, "mac": (16,), "bins_fp16": (16,), "mac_pe": (16,),
+    "int8_pe": (8,),
 }  # fmt: skip
-USUAL = GRID | {"rows": (16, 64)}
-QUICK = GRID | {"rows": (4,), "act_width": (8, 16)}
+"""Bits of an activation; those of PEs in floating point are FP16's."""
+SINGLE = ("mac_pe", "int8_pe")  # PEs by themselves: of one row, and without a codebook
+GRID: dict[str, tuple[Any, ...]] = {
+    "pe": tuple(WIDTHS), "act_width": ALIGNED, "rows": (1, *ROWS), "symmetric": (False, True),
+}  # fmt: skip
+QUICK = GRID | {"rows": (1, 4), "act_width": (8, 16), "symmetric": (False,)}
 # Of the sources a figure depends on all but what only shows it.
 _SHOWING = ("explore.py", "explore_page.py", "plot.py", "cluster.py", "__main__.py")
 
@@ -68,12 +74,13 @@ class Setting:
 
 
 def points(grid: dict[str, Sequence[Any]]) -> list[Point]:
-    """Return the points of a grid that there are: PEs in floating point have one width."""
+    """Return the points of a grid that there are."""
     return [
         Point(pe=pe, act_width=width, rows=rows, symmetric=symmetric)
         for pe, width, rows, symmetric in product(*(grid[name] for name in GRID))
-        if width in WIDTHS[pe]
-    ]
+        if width in WIDTHS[pe] and (rows == 1) == (pe in SINGLE)
+        and not (symmetric and pe in SINGLE)
+    ]  # fmt: skip
 
 
 def sweep(
@@ -167,6 +174,21 @@ def errors_of(path: Path) -> tuple[dict[tuple[str, int, bool], Row], str]:
         ) from error
 
 
+def scores_of(path: Path) -> dict[int, float]:
+    """Return the scores of 3-bit weights in a page of `python -m sim.model accuracy`, by the width
+    of aligned activations."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise SynthError(f"cannot read scores from {path}: {error}") from error
+    found = re.findall(r"\| FP16, (\d+) bits aligned per token \| ([\d.]+) \|", text)
+    if not found:
+        raise SynthError(
+            f"there is no score in {path}; `python -m sim.model accuracy --report` writes them"
+        )
+    return {int(width): float(score) for width, score in found}
+
+
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add the arguments that only a sweep has."""
     command.add_argument(
@@ -174,8 +196,10 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         help="only these, as pe=products,bins or act_width=8 or rows=4 or symmetric=yes; may be "
         "given several times",
     )  # fmt: skip
-    command.add_argument("--quick", action="store_true",
-                         help="a few small points: 4 rows, 8 and 16 bits")  # fmt: skip
+    command.add_argument(
+        "--quick", action="store_true",
+        help="a few small points: 4 rows, 8 and 16 bits, any codebook",
+    )  # fmt: skip
     command.add_argument(
         "--jobs", type=int, default=os.cpu_count() or 1, metavar="N",
         help="points at a time on this machine (default: its cores, %(default)s)",
@@ -201,14 +225,18 @@ def run(options: argparse.Namespace, setting: Setting, command: str) -> int:
     if not 1 <= options.jobs <= 1024:
         raise SynthError(f"--jobs must be in 1..1024, not {options.jobs}")
     errors, source = errors_of(options.accuracy)
-    chosen = points(_grid(options.only, QUICK if options.quick else USUAL))
+    scores = scores_of(SCORES)
+    chosen = points(_grid(options.only, QUICK if options.quick else GRID))
     if not chosen:
-        raise SynthError("no point is left: mac and bins_fp16 have act_width 16 only")
+        raise SynthError(
+            "no point is left: mac, bins_fp16 and mac_pe have act_width 16 only, int8_pe 8; mac_pe "
+            "and int8_pe are of 1 row and have no codebook, columns have 4, 16 or 64 rows"
+        )
     console = Console(stderr=True)
     print(f"explore: {len(chosen)} points in {setting.library().name}, for a clock of "
           f"{setting.clock_ns:g} ns", flush=True)  # fmt: skip
     rows = [
-        row | errors.get((row["pe"], row["act_width"], row["symmetric"]), {}) | _density(row)
+        row | _errors(row, errors, scores) | _density(row)
         for row in sweep(chosen, setting, options.jobs, options.scheduler, console)
     ]
     made = _made(setting, source, command)
@@ -243,6 +271,15 @@ def _grid(only: Sequence[str], grid: dict[str, tuple[Any, ...]]) -> dict[str, Se
 
 def _word(value: Any) -> str:
     return str(value) if not isinstance(value, bool) else "yes" if value else "no"
+
+
+def _errors(row: Row, errors: dict[tuple[str, int, bool], Row], scores: dict[int, float]) -> Row:
+    """Return what is known of the errors of a row's PE; a `mac_pe` adds up as `mac` does."""
+    pe = "mac" if row["pe"] == "mac_pe" else row["pe"]
+    found = errors.get((pe, row["act_width"], row["symmetric"]), {})
+    if pe in ("products", "bins") and not row["symmetric"]:
+        found = found | {"score": scores.get(row["act_width"])}
+    return found
 
 
 def _density(row: Row) -> Row:

@@ -36,6 +36,7 @@ COLUMNS = (
     Column("pj_per_mac", "energy", "pJ", places=3, about="of a multiply-accumulate"),
     Column("error", "error", about="of the arithmetic, mean"),
     Column("layer_error", "layer", "%", places=3, about="error of the layer against FP32, mean"),
+    Column("score", "score", places=2, about="Spearman x 100 of the STS Benchmark, whole model"),
     Column("seconds", "took", "s", about="to measure"),
     Column("command", "rebuild", number=False),
 )

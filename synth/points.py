@@ -30,8 +30,15 @@ class Point:
         return f"{self.pe}-{self.act_width}b-{self.rows}r" + "-symmetric" * self.symmetric
 
     @property
+    def unit(self) -> str:
+        """What `python -m gobo_rtl list` calls it: a column, or a PE by itself."""
+        return self.pe if self.pe.endswith("_pe") else "column"
+
+    @property
     def arguments(self) -> list[str]:
         """What `python -m gobo_rtl verilog` takes for it."""
+        if self.unit != "column":
+            return ["--config", "paper", "--unit", self.unit]
         sizes = {"pe": self.pe, "act_width": self.act_width, "rows": self.rows}
         sizes |= {"align": "absolute"} if self.act_width == 41 else {}
         sizes |= {"symmetric": "true"} if self.symmetric else {}
@@ -54,7 +61,7 @@ def measure(
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     if done.returncode:
         raise SynthError((done.stderr.strip() or "no Verilog was written").splitlines()[-1])
-    (design,) = report.find_designs(work, [], "column")
+    (design,) = report.find_designs(work, [], point.unit)
     row = report.measure(design, library, clock_ns, work, options)
     return {
         "area_um2": round(row["area_um2"] / point.rows, 1),

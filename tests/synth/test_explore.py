@@ -60,8 +60,8 @@ def row(**changes: Any) -> dict[str, Any]:
     usual = {
         "name": "products-8b", "pe": "products", "act_width": 8, "rows": 4, "symmetric": False,
         "command": "python -m gobo_rtl verilog", "area_um2": 10_000.0, "delay_ns": 4.0,
-        "flip_flops": 10.0, "density": 25.0, "pj_per_mac": 2.0, "error": 1e-3, "layer_error": 0.18,
-        "seconds": 3.0,
+        "flip_flops": 10.0, "density": 25.0, "score": 82.0, "pj_per_mac": 2.0,
+        "error": 1e-3, "layer_error": 0.18, "seconds": 3.0,
     }  # fmt: skip
     return usual | changes
 
@@ -118,11 +118,12 @@ class Page(HTMLParser):
 
 
 def test_the_grid_has_every_pe_in_the_widths_that_it_takes() -> None:
-    usual = explore.points(explore.USUAL)
-    assert len(usual) == len(set(usual)) == 2 * 2 * (5 + 5 + 1 + 1)
+    usual = explore.points(explore.GRID)
+    assert len(usual) == len(set(usual)) == 3 * 2 * (5 + 5 + 1 + 1) + 2
+    assert [p.name for p in usual if p.rows == 1] == ["mac_pe-16b-1r", "int8_pe-8b-1r"]
     assert {p.act_width for p in usual if p.pe == "mac"} == {16}
     assert {p.act_width for p in usual if p.pe == "bins"} == {8, 12, 16, 24, 41}
-    assert {p.rows for p in explore.points(explore.QUICK)} == {4}
+    assert {p.rows for p in explore.points(explore.QUICK)} == {1, 4}
     assert len({p.name for p in usual}) == len(usual)
 
 
@@ -202,6 +203,11 @@ def test_a_worker_with_other_code_or_none_is_told() -> None:
             cluster.refuse_unfit(client, lost, 5)
 
 
+def test_two_sweeps_run_beside_each_other() -> None:
+    with cluster.clients(1, None) as one, cluster.clients(1, None) as other:
+        assert one.submit(abs, -1).result() == other.submit(abs, -1).result() == 1
+
+
 def test_a_scheduler_that_is_not_there_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -214,7 +220,7 @@ def test_a_scheduler_that_is_not_there_is_told(
 
 @pytest.mark.parametrize(("words", "text"), [
     (["--only", "colour=red"], "there is no 'colour', there is pe, act_width, rows, symmetric"),
-    (["--only", "pe=sums"], "pe is products, bins, mac, bins_fp16, not 'sums'"),
+    (["--only", "pe=sums"], "pe is products, bins, mac, bins_fp16, mac_pe, int8_pe, not 'sums'"),
     (["--only", "pe=mac", "--only", "act_width=8"], "no point is left"),
     (["--jobs", "0"], "--jobs must be in 1..1024, not 0"),
     (["--accuracy", "nowhere.json"], "cannot read errors from nowhere.json"),
@@ -232,9 +238,12 @@ def test_bad_input_is_one_sentence(
 def test_the_errors_that_ship_cover_every_point() -> None:
     errors, source = explore.errors_of(explore.ACCURACY)
     for point in explore.points(explore.GRID):
+        if point.pe in explore.SINGLE:
+            continue
         found = errors[point.pe, point.act_width, point.symmetric]
         assert 0 < found["error"] < 0.1 < found["layer_error"] < 0.3
     assert "layer-error.json" in source
+    assert explore.scores_of(explore.SCORES).keys() == {8, 10, 12, 16, 24}
 
 
 def test_a_real_point_goes_through_to_page_and_picture(
