@@ -13,11 +13,12 @@ SIM ?= both#                  simulators of `make sim`: icarus, verilator or bot
 LIBERTY ?=#                   cell library of `make synth`: .lib or .lib.gz files
 PDK ?=#                       or one by name: sg13g2, sky130, asap7, osu180
 PDK_DIR ?=#                   and where its process kit is
+EXPLORE ?=#                   more for `make explore`, as --quick
 
 LIBRARY = $(if $(LIBERTY),--liberty $(LIBERTY)) $(if $(PDK),--pdk $(PDK)) \
     $(if $(PDK_DIR),--pdk-dir "$(PDK_DIR)")
 
-.PHONY: help demo test test-torch verilog sim model-sim cycles synth power fpga utilisation lint bench proof
+.PHONY: help demo test test-torch verilog sim model-sim cycles synth power explore fpga utilisation lint bench proof
 .PHONY: exhaustive sabotage clean .venv .venv-torch .venv-bench .venv-fpga
 
 help:  ## list the targets
@@ -63,6 +64,9 @@ power: .venv  ## energy of a column of PEs at work on a real layer; LIBERTY or P
 	@$(RUN) gobo_rtl verilog --config default --unit column -o build/blocks
 	@$(RUN) synth power --unit column --config default --verilog build/blocks \
 	    --trace build/workload/default.npz $(LIBRARY)
+
+explore: .venv  ## PEs side by side, as a page with Pareto plots; LIBERTY or PDK; resumable, hours
+	@$(RUN) synth explore --picture build/explore/pareto.svg $(LIBRARY) $(EXPLORE)
 
 fpga: .venv-fpga  ## a design for the ULX3S 85F that tests itself, to build/fpga/ulx3s/top.bit
 	@$(RUN) fpga build

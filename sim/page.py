@@ -1,5 +1,6 @@
-"""Pages of results in Markdown, each with all it takes to repeat it."""
+"""Results as pages in Markdown and as JSON, each with all it takes to repeat it."""
 
+import json
 import os
 import platform
 import subprocess
@@ -7,11 +8,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from quant.output import replacing
 from sim.model.fetch import sha256
 
-__all__ = ["share", "table", "write_page"]
+__all__ = ["share", "table", "write_json", "write_page"]
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
@@ -39,8 +41,6 @@ def write_page(
     ``QuantError`` when the page cannot be written, ``ModelError`` when an input cannot be read; a
     page that is there is then as it was.
     """
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    commit = subprocess.run(git, capture_output=True, text=True).stdout.strip() or "unknown"
     versions = ", ".join(f"{name} {version(name)}" for name in tools)
     text = [
         f"# {title}",
@@ -48,13 +48,39 @@ def write_page(
         *lines,
         "",
         f"- command: `{command}`",
-        f"- commit: {commit}; date: {datetime.now(UTC):%Y-%m-%d}",
+        f"- commit: {_commit()}; date: {datetime.now(UTC):%Y-%m-%d}",
         f"- Python {platform.python_version()}, {versions}; {platform.machine()} "
         f"{platform.system()}, {os.cpu_count()} cores",
         *(f"- sha256 of {path.name}: {sha256(path)}" for path in inputs),
         "",
     ]
+    _write(path, "\n".join(text))
+
+
+def write_json(
+    path: Path,
+    document: dict[str, Any],
+    command: str,
+    tools: Sequence[str],
+    inputs: Sequence[Path] = (),
+) -> None:
+    """Write ``document`` as JSON after what it comes from, as :func:`write_page` does."""
+    made = {
+        "command": command,
+        "commit": _commit(),
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "tools": {"python": platform.python_version()} | {name: version(name) for name in tools},
+        "sha256": {path.name: sha256(path) for path in inputs},
+    }
+    _write(path, json.dumps(made | document, indent=1) + "\n")
+
+
+def _commit() -> str:
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    return subprocess.run(git, capture_output=True, text=True).stdout.strip() or "unknown"
+
+
+def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path, force=True) as file:
-        file.write("\n".join(text).encode())
-
+        file.write(text.encode())

@@ -1,14 +1,23 @@
-"""Command line: ``python -m synth area|run|power``."""
+"""Command line: ``python -m synth area|run|table|power|explore``."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)  # fmt: skip
 
-from synth import SynthError, flow, gates, limits, pdk, report, sky130
+from synth import SynthError, explore, flow, gates, limits, pdk, report, sky130, table
+from synth.files import write
 from synth.library import Library, load
 
 EXAMPLE = """\
@@ -18,8 +27,10 @@ examples:
   python -m synth run --pdk asap7 --pdk-dir ~/pdk --config default
   python -m synth run --unit column --verilog build/blocks
   python -m synth area --config default
+  python -m synth table --pdk sg13g2 --pdk-dir ~/pdk --only "products, 16 bits"
   python -m synth power --unit column --verilog build/blocks --config default \\
       --pdk sg13g2 --pdk-dir ~/pdk --trace build/workload/default.npz
+  python -m synth explore --pdk sg13g2 --pdk-dir ~/pdk --picture docs/results/pareto.svg
 """
 
 
@@ -28,12 +39,18 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m synth", description=__doc__, epilog=EXAMPLE, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    commands = parser.add_subparsers(dest="command", required=True, metavar="area|run|power")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="area|run|table|power|explore"
+    )
     for name, text in (
         ("area", "print the area of each configuration, one line each"),
         ("run", "area, cells, critical path and limits: a table, JSON and CSV"),
+        ("table", "the array's PEs and their references beside each other, area, path and energy; "
+         "takes an hour, and what is done already is not done again"),
         ("power", "what a netlist takes to do what `python -m sim.workload` has seen the RTL do; "
          "every output has to be the RTL's"),
+        ("explore", "measure PEs by kind, width, rows and codebook, and write a page with Pareto "
+         "plots; what is done already is not done again"),
     ):
         command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
         library = command.add_mutually_exclusive_group()
@@ -50,6 +67,22 @@ def _parser() -> argparse.ArgumentParser:
             help="where its files are, at any depth (default: where Debian puts osu180)",
         )  # fmt: skip
         command.add_argument(
+            "-o", "--output", type=Path, metavar="DIR",
+            default=Path("build/explore" if name == "explore" else "build/synth"),
+            help="where results, netlists and logs go (default: %(default)s)",
+        )  # fmt: skip
+        if name == "table":
+            _add_table(command)
+            continue
+        command.add_argument(
+            "--clock", type=float, default=2.5, metavar="NS",
+            help="clock period to map for, in ns (default: %(default)s)",
+        )  # fmt: skip
+        _add_options(command)
+        if name == "explore":
+            explore.add_arguments(command)
+            continue
+        command.add_argument(
             "--config", action="append", default=[], metavar="NAME",
             help="a configuration, may be given several times (default: all that are emitted)",
         )  # fmt: skip
@@ -62,18 +95,22 @@ def _parser() -> argparse.ArgumentParser:
             "--verilog", type=Path, default=Path("build/verilog"), metavar="DIR",
             help="where UNIT_NAME.v and .json are (default: %(default)s)",
         )  # fmt: skip
-        command.add_argument(
-            "-o", "--output", type=Path, default=Path("build/synth"), metavar="DIR",
-            help="where results, netlists and logs go (default: %(default)s)",
-        )  # fmt: skip
-        command.add_argument(
-            "--clock", type=float, default=2.5, metavar="NS",
-            help="clock period to map for, in ns (default: %(default)s)",
-        )  # fmt: skip
-        _add_options(command)
-    command.add_argument("--trace", type=Path, required=True, metavar="FILE.npz",
-                         help="of the one configuration, by `python -m sim.workload`")  # fmt: skip
+        if name == "power":
+            command.add_argument(
+                "--trace", type=Path, required=True, metavar="FILE.npz",
+                help="of the one configuration, by `python -m sim.workload`",
+            )  # fmt: skip
     return parser
+
+
+def _add_table(command: argparse.ArgumentParser) -> None:
+    """Add the arguments of `table`, whose clock and options are those of `synth.points`."""
+    command.add_argument(
+        "--only", action="append", default=[], metavar="WORDS",
+        help='PEs whose title has these words, as "products, 16 bits"; may be given several times',
+    )  # fmt: skip
+    command.add_argument("--report", type=Path, metavar="FILE.md",
+                         help="also write the table as a page")  # fmt: skip
 
 
 def _add_options(command: argparse.ArgumentParser) -> None:
@@ -98,36 +135,40 @@ def _add_options(command: argparse.ArgumentParser) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return 0, 1 when a limit is exceeded, or 2 for bad input."""
-    options = _parser().parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    options = _parser().parse_args(words)
     try:
-        return _run(options)
+        return _run(options, shlex.join(["python", "-m", "synth", *words]))
     except SynthError as error:
         print(f"synth: {error}", file=sys.stderr)
     except OSError as error:
         print(f"synth: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
     except KeyboardInterrupt:
-        print("synth: interrupted; nothing was reported", file=sys.stderr)
+        kept = options.command == "explore"
+        print("synth: interrupted; " + ("points that are done are kept, the same command goes on"
+              if kept else "nothing was reported"), file=sys.stderr)  # fmt: skip
         return 130
     return 2
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace, words: str) -> int:
+    if options.command == "table":
+        return _table(options, words)
     if not 0.01 <= options.clock <= 1000:
         raise SynthError(f"--clock must be in 0.01..1000 ns, not {options.clock:g}")
     choices = flow.Options(
         options.booth, options.adder, options.gate_fanout, options.fanout
     )
-    designs = report.find_designs(options.verilog, options.config, options.unit)
+    is_sweep = options.command == "explore"
+    designs = [] if is_sweep else report.find_designs(
+        options.verilog, options.config, options.unit
+    )  # fmt: skip
     errors = Console(stderr=True)
-    if options.pdk:
-        first, *more = pdk.find(options.pdk, options.pdk_dir)
-    elif options.pdk_dir:
-        raise SynthError("--pdk-dir is for --pdk, which is not given")
-    elif options.liberty:
-        first, *more = options.liberty
-    else:
-        errors.print("synth: no library given: open SkyWater 130 nm areas, without timing")
-        first, more = sky130.area_library(options.output), []
+    first, *more = _library(options)
+    if is_sweep:
+        liberty = tuple(path.resolve() for path in (first, *more))
+        setting = explore.Setting(liberty, options.clock, options.output.resolve(), choices)
+        return explore.run(options, setting, words)
     library = load(first, options.output, *more)
     if options.command == "power":
         return _power(options, choices, designs, library)
@@ -156,6 +197,52 @@ def _run(options: argparse.Namespace) -> int:
     for sentence in sentences:
         print(f"synth: {sentence}", file=sys.stderr)
     return 1 if sentences else 0
+
+
+def _library(options: argparse.Namespace) -> list[Path]:
+    """Return the files of the library that is asked for."""
+    if options.pdk:
+        return pdk.find(options.pdk, options.pdk_dir)
+    if options.pdk_dir:
+        raise SynthError("--pdk-dir is for --pdk, which is not given")
+    if options.liberty:
+        return list(options.liberty)
+    print("synth: no library given: open SkyWater 130 nm areas, without timing", file=sys.stderr)
+    return [sky130.area_library(options.output)]
+
+
+def _table(options: argparse.Namespace, words: str) -> int:
+    """Measure the PEs beside each other."""
+    first, *more = _library(options)
+    library = load(first, options.output, *more)
+    chosen = [entry for entry in table.entries()
+              if not options.only or any(words in entry.title for words in options.only)]  # fmt: skip
+    if not chosen:
+        titles = "; ".join(entry.title for entry in table.entries())
+        raise SynthError(f"no PE has {' or '.join(options.only)!r} in its title; there are {titles}")
+    bar = Progress(
+        TextColumn("synth {task.description}"), BarColumn(), MofNCompleteColumn(),
+        TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True), transient=True,
+        disable=not sys.stderr.isatty(),
+    )  # fmt: skip
+    with bar:
+        task = bar.add_task(library.name, total=table.count(chosen))
+        rows, failed = table.run(
+            chosen, library, options.output / "points" / library.name,
+            lambda name: bar.update(task, advance=1, description=name),
+        )  # fmt: skip
+    for sentence in failed:
+        print(f"synth: {sentence}", file=sys.stderr)
+    if table.REFERENCE.name not in rows:
+        return 1
+    found = table.figures(chosen, rows)
+    Console(width=None if sys.stdout.isatty() else 160).print(table.table(found, library))
+    paths = table.save(found, library, options.output)
+    if options.report:
+        write(options.report, table.page(found, library, words))
+        paths.append(options.report)
+    print("written: " + ", ".join(str(path) for path in paths))
+    return 1 if failed else 0
 
 
 def _power(

@@ -16,9 +16,9 @@ from rich.table import Table
 from synth import SynthError, report
 from synth.files import write
 from synth.library import Library
-from synth.points import CHOICES, CLOCK_NS, TRIED, Point, measure
+from synth.points import CHOICES, CLOCK_NS, SINGLE, TRIED, Point, measure
 
-__all__ = ["COLUMNS", "Entry", "entries", "figures", "page", "run", "save", "table"]
+__all__ = ["COLUMNS", "REFERENCE", "Entry", "count", "entries", "figures", "page", "run", "save", "table"]
 
 Row = dict[str, Any]
 COLUMNS = (
@@ -78,14 +78,24 @@ def with_energy(point: Point) -> bool:
     return here and point.act_width in (8, 16)
 
 
+def _points(chosen: Sequence[Entry]) -> list[Point]:
+    """Return all points of kinds of PEs and the single ones, each once, the largest first."""
+    points = [Point(pe) for pe in SINGLE]
+    points += [point for entry in chosen for point in entry.points]
+    return sorted({point.name: point for point in points}.values(), key=lambda p: -p.count)
+
+
+def count(chosen: Sequence[Entry]) -> int:
+    """Return how many points there are to measure."""
+    return len(_points(chosen))
+
+
 def run(
     chosen: Sequence[Entry], library: Library, folder: Path, done: Callable[[str], object]
 ) -> tuple[dict[str, Row], list[str]]:
     """Return the figures of all points by name, and a sentence for each that failed; ``done`` after
     each. As many at a time as there are cores; what lies in ``folder`` is not measured again."""
-    points = [Point(pe) for pe in ("mac_pe", "int8_pe", "bins_fp16_pe")]
-    points += [point for entry in chosen for point in entry.points]
-    points = list({point.name: point for point in points}.values())
+    points = _points(chosen)
     rows: dict[str, Row] = {}
     failed: list[str] = []
 
@@ -110,8 +120,7 @@ def run(
 def figures(chosen: Sequence[Entry], rows: dict[str, Row]) -> list[Row]:
     """Return the rows of the table, a value for each of COLUMNS or None."""
     reference = rows[REFERENCE.name]
-    found = [_single(rows[name], reference, name) for name in ("mac_pe", "int8_pe", "bins_fp16_pe")
-             if name in rows]  # fmt: skip
+    found = [_single(rows[name], reference, name) for name in SINGLE if name in rows]  # fmt: skip
     for entry in chosen:
         if all(point.name in rows for point in entry.points):
             found += _kind(entry, rows, reference)

@@ -10,8 +10,8 @@ from sim.golden import bins_fp16
 from sim.golden.finish import round_number
 from sim.golden.floating import add, canonical, multiply
 from sim.golden.mac import mac
+from sim.layer_error import Pe, errors_of
 from tests.exhaustive.cases import pairs, special, terms
-from tests.golden.accuracy import arithmetics
 
 SEED = 1985
 FP16, FP32 = VALUE_FORMATS["fp16"], VALUE_FORMATS["fp32"]
@@ -159,7 +159,9 @@ def test_sums_in_fp16_are_the_worst_and_24_bits_the_best():
     rng = np.random.default_rng(SEED)
     weight = rng.normal(0, 0.05, (32, 512)).astype(np.float32)
     acts = rng.normal(0.2, 1, (8, 512)).astype(np.float32)
-    found = {words: error.max() for words, error in arithmetics(weight, acts)}
-    wide, short = (f"`bins` and `products`, activations of {width} bits" for width in (24, 16))
-    assert found[wide] < found["`mac`"] < found[short] < found["`bins_fp16`"]
-    assert found[wide] < 2.0**-23  # activations are exact in 24 bits, or nearly; FP32 is rounded
+    found = {pe: errors.arithmetic.max() for pe, errors in errors_of(weight, acts)}
+    for symmetric in (False, True):
+        wide, short = (found[Pe("products", width, symmetric)] for width in (24, 16))
+        mac, halves = (found[Pe(pe, 16, symmetric)] for pe in ("mac", "bins_fp16"))
+        assert wide < mac < short < halves
+        assert wide < 2.0**-23  # activations are exact in 24 bits, or nearly; FP32 is rounded
