@@ -215,11 +215,12 @@ def _table(options: argparse.Namespace, words: str) -> int:
     """Measure the PEs beside each other."""
     first, *more = _library(options)
     library = load(first, options.output, *more)
-    chosen = [entry for entry in table.entries()
-              if not options.only or any(words in entry.title for words in options.only)]  # fmt: skip
+    kinds = table.entries()
+    only = options.only or [""]
+    chosen = [kind for kind in kinds if any(part in kind.title for part in only)]
     if not chosen:
-        titles = "; ".join(entry.title for entry in table.entries())
-        raise SynthError(f"no PE has {' or '.join(options.only)!r} in its title; there are {titles}")
+        titles = "; ".join(kind.title for kind in kinds)
+        raise SynthError(f"no PE has {' or '.join(only)!r} in its title; there are {titles}")
     bar = Progress(
         TextColumn("synth {task.description}"), BarColumn(), MofNCompleteColumn(),
         TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True), transient=True,

@@ -1,4 +1,4 @@
-"""What is measured side by side: columns of PEs by their sizes, PEs by themselves, their figures."""
+"""What is measured side by side: columns of PEs by their sizes, PEs by themselves; figures."""
 
 import json
 import subprocess

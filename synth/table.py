@@ -18,7 +18,9 @@ from synth.files import write
 from synth.library import Library
 from synth.points import CHOICES, CLOCK_NS, SINGLE, TRIED, Point, measure
 
-__all__ = ["COLUMNS", "REFERENCE", "Entry", "count", "entries", "figures", "page", "run", "save", "table"]
+__all__ = [
+    "COLUMNS", "REFERENCE", "Entry", "count", "entries", "figures", "page", "run", "save", "table",
+]  # fmt: skip
 
 Row = dict[str, Any]
 COLUMNS = (
@@ -43,7 +45,8 @@ class Entry:
         self.more = more if act_width in (8, 16) and pe in ("products", "bins") else []
         floating = pe in ("mac", "bins_fp16")
         units = [u for u in CONTROL if not (floating and u in ("aligner", "outlier_decode"))]
-        self.control = {u: self.point(LARGE, unit=u) for u in units if u != "combine" or pe != "mac"}
+        units = [u for u in units if not (pe == "mac" and u == "combine")]
+        self.control = {unit: self.point(LARGE, unit=unit) for unit in units}
 
     def point(self, rows: int, **more: Any) -> Point:
         """Return a point of this kind."""
@@ -251,27 +254,6 @@ def save(rows: Sequence[Row], library: Library, folder: Path) -> list[Path]:
     return paths
 
 
-PAGE = """\
-# PEs beside each other: area, path, energy
-
-{library}, mapped for {clock:g} ns with options `{options}`: of the recipes {recipes} the best by area x path counts, for every PE and
-for the references alike. No placement, no wires, an ideal clock.
-
-{table}
-
-- **rows**: PEs in a column, which share what a column has; **composed**: of columns of {small} and {large} rows, whose difference is a row's cost (**alone**, with its registers of finished sums) and whose rest is **shared**
-  by the rows (products, outlier units); **flat**: a column of so many rows mapped as a whole. **control**: a PE's share, in an array of {columns} columns, of `select`, `steps`, `schedule`, the aligners, what takes an outlier
-  apart, and what makes sums of what the rows hold (`combine`), each mapped by itself with 16 rows.
-- **path**: of the column of {large} rows, or of the flat one. **per area**: throughput per area, 1 / (area x path), over that of `mac_pe`, shares included.
-- **pJ**: of a multiply-accumulate, `{layer}` of all-MiniLM-L6-v2 at 3 bits on sentences, from the switching of the netlist, every output in every cycle equal to the RTL's; of the column, without the array's control. **energy**: `mac_pe`'s over it.
-- **outliers**: share of the area that one place for outliers a step takes: what a column grows by for one more, and the block that takes an outlier apart.
-- One outlier a step is taken without a stall; with 0.32 % of outliers steps take 0.1 % more cycles at 16 rows and 1.9 % at 64, which is not in the figures.
-
-- command: `{command}`
-- commit: {commit}; date: {date}
-- {tools}; {machine}
-- library sha256: {sha256}
-"""
 LAYER = "encoder.layer.0.intermediate.dense.weight"
 
 
@@ -280,7 +262,8 @@ def page(rows: Sequence[Row], library: Library, command: str) -> str:
     lines = ["| " + " | ".join(HEADS) + " |", "|" + "---|" * len(HEADS)]
     lines += ["| " + " | ".join(_cells(row)) + " |" for row in rows]
     made = report.made_by(library)
-    return PAGE.format(
+    template = Path(__file__).parent / "templates" / "pes.md"
+    return template.read_text(encoding="utf-8").format(
         library=library.name, clock=CLOCK_NS, options=CHOICES.name, recipes=", ".join(TRIED),
         table="\n".join(lines), small=SMALL, large=LARGE, columns=ARRAY_COLUMNS, layer=LAYER,
         command=command, commit=made["commit"], date=datetime.now(UTC).date().isoformat(),
