@@ -7,6 +7,7 @@ With ``-n`` worker processes collect and run the tests, and another one shows wh
 workers tell it what was left out, so that this is shown as without them.
 """
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,10 @@ def left_out(config: pytest.Config) -> list[str]:
 def pytest_configure(config: pytest.Config) -> None:
     chosen()  # that SIM is wrong is told at once
     config.addinivalue_line("markers", "slow: takes longer than `make test` should")
+    if config.getoption("numprocesses", None):
+        # Workers keep the cores busy; threads of each that wait for one another would spin on them.
+        for library in ("OPENBLAS", "OMP", "MKL"):
+            os.environ.setdefault(f"{library}_NUM_THREADS", "1")
     if hasattr(config, "workeroutput"):
         config.workeroutput.update(deselected=0, left_out=left_out(config))
 
