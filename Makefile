@@ -9,11 +9,15 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 /usr/bin/pyt
 SETUP := @"$(PYTHON)" tools/bootstrap.py
 RUN := .venv/bin/python -m
 
+JOBS ?= logical#              processes that share the tests, at most 8: one a core, or a number
 SIM ?= both#                  simulators of `make sim`: icarus, verilator or both
 LIBERTY ?=#                   cell library of `make synth`: .lib or .lib.gz files
 PDK ?=#                       or one by name: sg13g2, sky130, asap7, osu180
 PDK_DIR ?=#                   and where its process kit is
 EXPLORE ?=#                   more for `make explore`, as --quick
+
+# pytest by itself has one process, and no other to look for when a test is debugged.
+PYTEST := $(RUN) pytest -n $(JOBS)
 
 LIBRARY = $(if $(LIBERTY),--liberty $(LIBERTY)) $(if $(PDK),--pdk $(PDK)) \
     $(if $(PDK_DIR),--pdk-dir "$(PDK_DIR)")
@@ -38,16 +42,16 @@ demo: .venv  ## the main job, on a real model: quantise, decode and compute in s
 	@$(RUN) demo
 
 test: .venv  ## everything that is tested, without torch
-	@$(RUN) pytest
+	@$(PYTEST)
 
 test-torch: .venv-torch  ## what needs torch and transformers
-	@$(RUN) pytest tests/torch
+	@$(PYTEST) tests/torch
 
 verilog: .venv  ## Verilog of all named configurations, into build/verilog
 	@$(RUN) gobo_rtl verilog --all -o build/verilog
 
 sim: .venv  ## the emitted Verilog under cocotb; SIM=icarus, verilator or both
-	@SIM=$(SIM) $(RUN) pytest tests/verilog
+	@SIM=$(SIM) $(PYTEST) tests/verilog
 
 model-sim: .venv  ## all FC layers of a trained model through the simulated accelerator; resumable
 	@$(RUN) sim.verilated model-sim
@@ -74,16 +78,17 @@ fpga: .venv-fpga  ## a design for the ULX3S 85F that tests itself, to build/fpga
 utilisation: .venv-fpga  ## what units take of an ECP5 and of iCE40s, and how fast; resumable
 	@$(RUN) fpga utilisation
 
-lint: verilog  ## ruff, mypy, and Verilator's lint of the emitted Verilog
+lint: .venv  ## ruff, mypy, and Verilator's lint of the emitted Verilog
 	@$(RUN) ruff check .
 	@$(RUN) mypy
+	@$(RUN) gobo_rtl verilog --all -o build/verilog
 	@$(RUN) tools.lint build/verilog/*.v
 
 bench: .venv-bench  ## the quantiser's speed and memory beside other clusterings
 	@$(RUN) bench
 
 proof: .venv  ## the solver's proofs: nothing lost, doubled or changed under any stalling
-	@$(RUN) pytest -v tests/formal
+	@$(PYTEST) -v tests/formal
 
 exhaustive: .venv  ## the number units over all pairs of FP16, and millions of FP32
 	@$(RUN) tests.exhaustive

@@ -123,10 +123,16 @@ def _build(top: str, text: str, build_dir: Path, simulator: str) -> Path:
     if simulator not in SIMULATORS:
         raise ValueError(f"simulator must be icarus or verilator, not {simulator!r}")
     folder = build_dir.resolve() / f"{top}-{simulator}-{sha256(text.encode()).hexdigest()[:12]}"
-    done, log = folder / "built", folder / "build.txt"
-    if done.is_file():
-        return folder
-    folder.mkdir(parents=True, exist_ok=True)
+    with verilator.in_turn(folder):
+        if not (folder / "built").is_file():
+            folder.mkdir(exist_ok=True)
+            _make(top, text, folder, simulator)
+            (folder / "built").touch()
+    return folder
+
+
+def _make(top: str, text: str, folder: Path, simulator: str) -> None:
+    log = folder / "build.txt"
     sources, options = [folder / f"{top}.v"], []
     sources[0].write_text(text, encoding="utf-8")
     if simulator == "icarus":
@@ -149,8 +155,6 @@ def _build(top: str, text: str, build_dir: Path, simulator: str) -> Path:
         except (SystemExit, RuntimeError, ValueError) as error:
             what = f"{simulator} does not build {sources[0]}: {error}"
             raise RuntimeError(f"{what}\n{_tail(log)}") from None
-    done.touch()
-    return folder
 
 
 @contextmanager

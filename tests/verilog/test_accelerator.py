@@ -22,12 +22,6 @@ CONFIGS: dict[str, ArrayConfig] = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="session")
-def build_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return where the builds are that the tests share."""
-    return tmp_path_factory.mktemp("cosim")
-
-
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "tiny")) for name in CONFIGS]
 )

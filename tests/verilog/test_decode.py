@@ -15,12 +15,6 @@ from sim.stimulus import columns_for, layer
 BENCH, TESTS = "tests.verilog.bench_decode", 7
 
 
-@pytest.fixture(scope="session")
-def build_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return where the builds are that the tests share."""
-    return tmp_path_factory.mktemp("cosim")
-
-
 @pytest.mark.parametrize("name", ["tiny", "default", "rows", "fp32", "bf16"])
 def test_decode_unit_behind_axi_streams(name: str, simulator: str, build_dir: Path):
     tests, environment = TESTS, {}
