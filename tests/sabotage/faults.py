@@ -11,6 +11,14 @@ BENCHES: dict[str, tuple[str, ...]] = {
         ("gobo_rtl/pe/mac.py", "gobo_rtl/pe/bins_fp16.py", "gobo_rtl/pe/add_bias.py"),
         ("tests/rtl/test_floating_arrays.py", "-k", "order or golden or biases"),
     ),
+    **dict.fromkeys(
+        ("gobo_rtl/pe/int8.py", "sim/golden/int8.py"),
+        ("tests/rtl/test_reference_pes.py", "tests/golden/test_int8.py", "-k", "int8"),
+    ),
+    **dict.fromkeys(
+        ("gobo_rtl/pe/float_adder.py", "gobo_rtl/pe/float_multiplier.py"),
+        ("tests/rtl/test_floating.py", "-k", "hand or latency or plain"),
+    ),
     "gobo_rtl/pe/round.py": ("tests/rtl/test_finish.py", "-k", "hand or cancel or corner"),
     "gobo_rtl/pe/": ("tests/rtl/test_array.py", "-k", "hand or default or shapes"),
     "gobo_rtl/array/array.py": ("tests/rtl/test_array.py", "-k", "hand or default or bubble"),
@@ -52,6 +60,9 @@ HOLDING = "gobo_rtl/pe/holding.py"
 BINS = "gobo_rtl/pe/bins.py"
 MAC = "gobo_rtl/pe/mac.py"
 BINS_FP16 = "gobo_rtl/pe/bins_fp16.py"
+INT8 = "gobo_rtl/pe/int8.py"
+ADDER = "gobo_rtl/pe/float_adder.py"
+MULTIPLIER = "gobo_rtl/pe/float_multiplier.py"
 ROUND = "gobo_rtl/pe/round.py"
 ARRAY = "gobo_rtl/array/array.py"
 FINISH = "gobo_rtl/array/finish.py"
@@ -135,6 +146,23 @@ FAULTS: tuple[Fault, ...] = (
           "Mux(select.first, 0, before)", "before"),
     Fault("bins are multiplied by the centroids of the next layer", BINS_FP16,
           "delayed(m, centroid, n, ", "delayed(m, centroid, 0, "),
+    Fault("the carry between the halves of an INT8 sum is lost", INT8,
+          "Mux(negative, -1, 0) + carry", "Mux(negative, -1, 0)"),
+    Fault("an INT8 weight's sign counts as any other bit", INT8,
+          "bits, excess = ~bits, excess - (1 << n)", "bits, excess = bits, excess"),
+    Fault("an INT8 sum goes on where the next one begins", INT8,
+          "Mux(first_r, 0, high)", "high"),
+    Fault("golden: an INT8 sum does not wrap", "sim/golden/int8.py",
+          "wrapped(_integers(\"acts\", acts) @ _integers(\"weights\", weights).T, _WIDTH)",
+          "_integers(\"acts\", acts) @ _integers(\"weights\", weights).T"),
+    Fault("what is shifted out does not count for rounding", ADDER,
+          "below, small = Cat(lost, ", "below, small = Cat(Const(0, 1), "),
+    Fault("the lesser of two terms with one exponent is not noticed", ADDER,
+          "same & (a.significand < b.significand) & both", "Const(0)"),
+    Fault("a first term is added to the sum before", ADDER,
+          "only_a, only_b = (~self.valid, self.first)", "only_a, only_b = (~self.valid, Const(0))"),
+    Fault("the exponent of a subnormal factor is not corrected", MULTIPLIER,
+          "zeros & subnormal.replicate(len(zeros))", "zeros & 0"),
     Fault("a bias is not added", "gobo_rtl/pe/add_bias.py",
           "adder.b.eq(self.bias)", "adder.b.eq(0)"),
     Fault("outliers of the last row are dropped", SELECT,
