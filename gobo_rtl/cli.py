@@ -154,7 +154,7 @@ def _list() -> None:
         print(f"{unit}:")
         for name, config in one.configs.items():
             print(f"  {name:8} {describe(config)}")
-    print(f"blocks of an accelerator:\n  {', '.join(BLOCKS)}")
+    print(f"blocks of an accelerator, and PEs to measure it against:\n  {', '.join(BLOCKS)}")
 
 
 def main(arguments: list[str] | None = None) -> int:
