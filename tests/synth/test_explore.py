@@ -18,7 +18,7 @@ from synth import SynthError, cluster, explore
 from synth.__main__ import main
 from synth.explore import Setting
 from synth.explore_page import COLUMNS, page, picture
-from synth.plot import HEIGHT, WIDTH, front, plot, ticks
+from synth.plot import HEIGHT, RIGHT, TOP, WIDTH, front, plot, ticks
 from synth.points import Point
 
 TOY = Path(__file__).parent / "toy.lib"
@@ -296,6 +296,7 @@ def test_marks_are_where_their_figures_are() -> None:
     assert all(0 < mark.x < WIDTH and 0 < mark.y < HEIGHT for mark in found.marks)
     assert [mark.row for mark in found.front] == [low]
     assert found.better == "lower left"
+    assert found.path == f"M{first.x} {TOP}H{first.x}V{first.y}H{WIDTH - RIGHT}"
     assert plot([row(error=None)], "area_um2", "error") is None
     upper = plot([low, high], "pj_per_mac", "density")
     assert upper is not None and upper.better == "upper left"
