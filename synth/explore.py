@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import re
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -131,7 +132,7 @@ def _effort(point: Point) -> int:
 def _described(point: Point) -> Row:
     return {
         "name": point.name, "pe": point.pe, "act_width": point.act_width, "rows": point.rows,
-        "symmetric": point.symmetric, "command": point.command,
+        "symmetric": point.symmetric,
     }  # fmt: skip
 
 
@@ -248,7 +249,10 @@ def run(options: argparse.Namespace, setting: Setting, command: str) -> int:
           f"{setting.clock_ns:g} ns", flush=True)  # fmt: skip
     rows = [
         row | _errors(row, errors, scores) | _density(row)
-        for row in sweep(chosen, setting, options.jobs, options.scheduler, console)
+        | {"command": f"{point.command} && {_again(point, options, setting)}"}
+        for point, row in zip(
+            chosen, sweep(chosen, setting, options.jobs, options.scheduler, console), strict=True
+        )
     ]
     made = _made(setting, source, command)
     written = [setting.folder / "index.html"]
@@ -263,6 +267,22 @@ def run(options: argparse.Namespace, setting: Setting, command: str) -> int:
         console.print(f"synth: {row['name']}: {row['failure']}", markup=False, soft_wrap=True,
                       highlight=False)  # fmt: skip
     return 1 if failed else 0
+
+
+def _again(point: Point, options: argparse.Namespace, setting: Setting) -> str:
+    """Return the command that measures the Verilog of a point, with the library as it was given."""
+    words = ["python", "-m", "synth", "run", "--unit", point.unit, "--verilog", point.folder]
+    if options.liberty:
+        words += ["--liberty", *map(str, options.liberty)]
+    if options.pdk:
+        words += ["--pdk", options.pdk]
+    if options.pdk_dir:
+        words += ["--pdk-dir", str(options.pdk_dir)]
+    words += ["--clock", f"{setting.clock_ns:g}"]
+    for name, value in asdict(setting.options).items():
+        if value != getattr(flow.DEFAULT, name):
+            words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+    return shlex.join(words)
 
 
 def _grid(only: Sequence[str], grid: dict[str, tuple[Any, ...]]) -> dict[str, Sequence[Any]]:

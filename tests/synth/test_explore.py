@@ -4,6 +4,9 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
+from html import unescape
 from html.parser import HTMLParser
 from itertools import product
 from pathlib import Path
@@ -262,6 +265,15 @@ def test_a_real_point_goes_through_to_page_and_picture(
     once = drawn.read_bytes()
     assert main([*words, "--picture", str(drawn)]) == 0
     assert drawn.read_bytes() == once
+    commands = [unescape(found) for found in re.findall("<code>(python .*?)</code>", text)]
+    assert len(commands) == 1
+    subprocess.run(
+        commands[0].replace("python ", f"{sys.executable} "), shell=True, check=True, cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(explore.ROOT)},
+    )  # fmt: skip
+    (again,) = (tmp_path / "build" / "synth").glob("column-*.json")
+    (design,) = json.loads(again.read_text())["designs"]
+    assert design["area_per_lane_um2"] == area
 
 
 def test_a_front_is_what_nothing_beats() -> None:
