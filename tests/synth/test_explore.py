@@ -23,6 +23,7 @@ from synth.explore import Setting
 from synth.explore_page import COLUMNS, page, picture
 from synth.plot import HEIGHT, RIGHT, TOP, WIDTH, front, plot, ticks
 from synth.points import Point
+from tests.synth.test_flow import STA_REPORT, fake_sta
 
 TOY = Path(__file__).parent / "toy.lib"
 SEED = 20261128
@@ -123,7 +124,7 @@ class Page(HTMLParser):
 def test_the_grid_has_every_pe_in_the_widths_that_it_takes() -> None:
     usual = explore.points(explore.GRID)
     assert len(usual) == len(set(usual)) == 3 * 2 * (5 + 5 + 1 + 1) + 2
-    assert [p.name for p in usual if p.rows == 1] == ["mac_pe-16b-1r", "int8_pe-8b-1r"]
+    assert [p.name for p in usual if p.rows == 1] == ["mac_pe", "int8_pe"]
     assert {p.act_width for p in usual if p.pe == "mac"} == {16}
     assert {p.act_width for p in usual if p.pe == "bins"} == {8, 12, 16, 24, 41}
     assert {p.rows for p in explore.points(explore.QUICK)} == {1, 4}
@@ -250,10 +251,11 @@ def test_the_errors_that_ship_cover_every_point() -> None:
 
 
 def test_a_real_point_goes_through_to_page_and_picture(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    fake_sta(tmp_path / "bin", monkeypatch, STA_REPORT)
     drawn = tmp_path / "pareto.svg"
-    words = ["explore", "--liberty", str(TOY), "-o", str(tmp_path), "--quick", "--clock", "1000"]
+    words = ["explore", "--liberty", str(TOY), "-o", str(tmp_path), "--quick", "--no-energy"]
     for only in ("pe=products", "act_width=8", "symmetric=yes"):
         words += ["--only", only]
     assert main([*words, "--picture", str(drawn)]) == 0
@@ -265,15 +267,13 @@ def test_a_real_point_goes_through_to_page_and_picture(
     once = drawn.read_bytes()
     assert main([*words, "--picture", str(drawn)]) == 0
     assert drawn.read_bytes() == once
-    commands = [unescape(found) for found in re.findall("<code>(python .*?)</code>", text)]
-    assert len(commands) == 1
+    (command,) = [unescape(found) for found in re.findall("<code>(python .*?)</code>", text)]
     subprocess.run(
-        commands[0].replace("python ", f"{sys.executable} "), shell=True, check=True, cwd=tmp_path,
+        command.replace("python", sys.executable, 1), shell=True, check=True, cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(explore.ROOT)},
     )  # fmt: skip
-    (again,) = (tmp_path / "build" / "synth").glob("column-*.json")
-    (design,) = json.loads(again.read_text())["designs"]
-    assert design["area_per_lane_um2"] == area
+    (again,) = tmp_path.glob("build/points/products-8b-4r-symmetric/points/*.json")
+    assert json.loads(again.read_text())["row"]["area_um2"] == area
 
 
 def test_a_front_is_what_nothing_beats() -> None:
