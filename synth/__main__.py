@@ -16,7 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )  # fmt: skip
 
-from synth import SynthError, explore, flow, gates, limits, pdk, report, sky130, table
+from synth import SynthError, explore, flow, gates, limits, pdk, points, report, sky130, table
 from synth.files import write
 from synth.library import Library, load
 
@@ -75,10 +75,11 @@ def _parser() -> argparse.ArgumentParser:
             _add_table(command)
             continue
         command.add_argument(
-            "--clock", type=float, default=2.5, metavar="NS",
+            "--clock", type=float, metavar="NS",
+            default=points.CLOCK_NS if name == "explore" else 2.5,
             help="clock period to map for, in ns (default: %(default)s)",
         )  # fmt: skip
-        _add_options(command)
+        _add_options(command, points.CHOICES if name == "explore" else flow.DEFAULT)
         if name == "explore":
             explore.add_arguments(command)
             continue
@@ -113,21 +114,21 @@ def _add_table(command: argparse.ArgumentParser) -> None:
                          help="also write the table as a page")  # fmt: skip
 
 
-def _add_options(command: argparse.ArgumentParser) -> None:
+def _add_options(command: argparse.ArgumentParser, default: flow.Options) -> None:
     """Add the arguments of `flow.Options`."""
     command.add_argument(
         "--booth", action="store_true", help="multipliers of Booth's digits"
     )
     command.add_argument(
-        "--adder", default=flow.DEFAULT.adder, metavar="TREE",
+        "--adder", default=default.adder, metavar="TREE",
         help=f"tree of carries: {', '.join(flow.ADDERS)} (default: %(default)s)",
     )  # fmt: skip
     command.add_argument(
-        "--gate-fanout", type=int, default=flow.DEFAULT.gate_fanout, metavar="N",
+        "--gate-fanout", type=int, default=default.gate_fanout, metavar="N",
         help="flip-flops of a clock gate at most, 0 for any number (default: %(default)s)",
     )  # fmt: skip
     command.add_argument(
-        "--fanout", type=int, default=flow.DEFAULT.fanout, metavar="N",
+        "--fanout", type=int, default=default.fanout, metavar="N",
         help="gates that a flip-flop or an input drives at most, others by trees of buffers; 0 "
         "leaves buffers to ABC (default: %(default)s)",
     )  # fmt: skip
@@ -167,7 +168,8 @@ def _run(options: argparse.Namespace, words: str) -> int:
     first, *more = _library(options)
     if is_sweep:
         liberty = tuple(path.resolve() for path in (first, *more))
-        setting = explore.Setting(liberty, options.clock, options.output.resolve(), choices)
+        setting = explore.Setting(liberty, options.clock, options.output.resolve(), choices,
+                                  options.energy)  # fmt: skip
         return explore.run(options, setting, words)
     library = load(first, options.output, *more)
     if options.command == "power":

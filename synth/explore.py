@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import re
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -18,11 +19,11 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from synth import SynthError, explore_page, flow, report
+from synth import SynthError, explore_page, flow, report, sta
 from synth.cluster import SCHEDULER, WORKER, clients, each, refuse_unfit
 from synth.files import write
 from synth.library import Library, load
-from synth.points import CHOICES, Point, measure
+from synth.points import CHOICES, TRIED, Point, measure
 
 __all__ = ["Setting", "add_arguments", "errors_of", "points", "run", "scores_of", "sweep"]
 
@@ -44,7 +45,7 @@ GRID: dict[str, tuple[Any, ...]] = {
 }  # fmt: skip
 QUICK = GRID | {"rows": (1, 4), "act_width": (8, 16), "symmetric": (False,)}
 # Of the sources a figure depends on all but what only shows it.
-_SHOWING = ("explore.py", "explore_page.py", "plot.py", "cluster.py", "__main__.py")
+_SHOWING = ("explore.py", "explore_page.py", "plot.py", "cluster.py", "table.py", "__main__.py")
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ class Setting:
     liberty: tuple[Path, ...]
     clock_ns: float
     folder: Path
-    options: flow.Options = flow.DEFAULT
+    options: flow.Options = CHOICES
+    energy: bool = False
 
     @cache  # noqa: B019  (a process has one setting or two)
     def library(self) -> Library:
@@ -71,7 +73,7 @@ class Setting:
                 sources.update(path.read_bytes())
         return report.made_by(self.library()) | {
             "sources": sources.hexdigest(), "clock_ns": self.clock_ns,
-            "options": asdict(self.options), "commit": None,
+            "options": asdict(self.options), "energy": self.energy, "commit": None,
         }  # fmt: skip
 
 
@@ -131,18 +133,16 @@ def _effort(point: Point) -> int:
 def _described(point: Point) -> Row:
     return {
         "name": point.name, "pe": point.pe, "act_width": point.act_width, "rows": point.rows,
-        "symmetric": point.symmetric, "command": point.command,
+        "symmetric": point.symmetric,
     }  # fmt: skip
 
 
 def _measured(point: Point, setting: Setting) -> Row:
     """Measure a point, on a worker."""
     start = time.monotonic()
-    options = CHOICES if setting.options == flow.DEFAULT else setting.options
-    tools = all(shutil.which(tool) for tool in ("sta", "iverilog"))
     row = measure(
         point, setting.library(), setting.folder / "work", clock_ns=setting.clock_ns,
-        options=options, energy=tools and point.pe != "bins_fp16_pe" and point.rows <= ENERGY_ROWS,
+        options=setting.options, energy=setting.energy and point.rows <= ENERGY_ROWS,
     )  # fmt: skip
     return {
         "area_um2": round(row["area_um2"] / point.count, 1),
@@ -212,6 +212,10 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         help="a few small points: 4 rows, 8 and 16 bits, any codebook",
     )  # fmt: skip
     command.add_argument(
+        "--no-energy", dest="energy", action="store_false",
+        help="areas and paths only, in a third of the time and without Icarus and a model",
+    )  # fmt: skip
+    command.add_argument(
         "--jobs", type=int, default=os.cpu_count() or 1, metavar="N",
         help="points at a time on this machine (default: its cores, %(default)s)",
     )  # fmt: skip
@@ -235,6 +239,11 @@ def run(options: argparse.Namespace, setting: Setting, command: str) -> int:
     """Sweep and write the page; return 1 when a point failed."""
     if not 1 <= options.jobs <= 1024:
         raise SynthError(f"--jobs must be in 1..1024, not {options.jobs}")
+    if not setting.library().has_timing or not sta.is_installed():
+        raise SynthError("PEs are compared by their paths: give --liberty or --pdk, and "
+                         "sudo apt-get install opensta")  # fmt: skip
+    if setting.energy and options.scheduler is None and shutil.which("iverilog") is None:
+        raise SynthError("energy needs iverilog: sudo apt-get install iverilog, or --no-energy")
     errors, source = errors_of(options.accuracy)
     scores = scores_of(SCORES)
     chosen = points(_grid(options.only, QUICK if options.quick else GRID))
@@ -248,7 +257,10 @@ def run(options: argparse.Namespace, setting: Setting, command: str) -> int:
           f"{setting.clock_ns:g} ns", flush=True)  # fmt: skip
     rows = [
         row | _errors(row, errors, scores) | _density(row)
-        for row in sweep(chosen, setting, options.jobs, options.scheduler, console)
+        | {"command": _again(point, options, setting)}
+        for point, row in zip(
+            chosen, sweep(chosen, setting, options.jobs, options.scheduler, console), strict=True
+        )
     ]
     made = _made(setting, source, command)
     written = [setting.folder / "index.html"]
@@ -263,6 +275,25 @@ def run(options: argparse.Namespace, setting: Setting, command: str) -> int:
         console.print(f"synth: {row['name']}: {row['failure']}", markup=False, soft_wrap=True,
                       highlight=False)  # fmt: skip
     return 1 if failed else 0
+
+
+def _again(point: Point, options: argparse.Namespace, setting: Setting) -> str:
+    """Return the command that measures a point alone, with the library as it was given."""
+    words = ["python", "-m", "synth", "explore"]
+    if options.liberty:
+        words += ["--liberty", *map(str, options.liberty)]
+    if options.pdk:
+        words += ["--pdk", options.pdk]
+    if options.pdk_dir:
+        words += ["--pdk-dir", str(options.pdk_dir)]
+    words += ["--clock", f"{setting.clock_ns:g}"]
+    for name, value in asdict(setting.options).items():
+        if value != getattr(CHOICES, name):
+            words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+    words += [] if setting.energy else ["--no-energy"]
+    for name in GRID:
+        words += ["--only", f"{name}={_word(getattr(point, name))}"]
+    return shlex.join([*words, "-o", f"build/points/{point.name}"])
 
 
 def _grid(only: Sequence[str], grid: dict[str, tuple[Any, ...]]) -> dict[str, Sequence[Any]]:
@@ -312,6 +343,7 @@ def _made(setting: Setting, errors: str, command: str) -> Row:
             ("commit", made["commit"] or "unknown"),
             ("date", f"{datetime.now(UTC):%Y-%m-%d}"),
             ("tools", tools),
+            ("options", f"{setting.options.name}; of {', '.join(TRIED)} the best by area x path"),
             ("command", command),
         ],
     }

@@ -44,7 +44,7 @@ FILTERS = (("pe", "PE"), ("act_width", "bits"), ("rows", "rows"), ("symmetric", 
 _SIZE = {"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": WIDTH - RIGHT, "top": TOP,
          "bottom": HEIGHT - BOTTOM}  # fmt: skip
 _MISSING = {
-    "pj_per_mac": "No energy was measured: it takes Icarus and OpenSTA.",
+    "pj_per_mac": "No energy was measured: --no-energy, or columns of more than 16 rows only.",
     "error": "No errors are known: give --accuracy.",
     "delay_ns": "No delay is known: the library has no timing.",
 }
@@ -119,6 +119,7 @@ def page(rows: Sequence[Row], made: Mapping[str, Any]) -> str:
         plots=plots,
         columns=COLUMNS,
         filters=_filters(good),
+        has_energy=any(row.get("pj_per_mac") for row in good),
         has_error=any(row.get("error") for row in good),
         missing=[text for name, text in _MISSING.items() if not any(row.get(name) for row in good)],
         size=_SIZE,

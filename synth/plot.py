@@ -88,12 +88,16 @@ class Plot:
         return f"{'upper' if self.y.more else 'lower'} {'right' if self.x.more else 'left'}"
 
     @property
+    def worst(self) -> tuple[int, int]:
+        """The corner opposite to it."""
+        return LEFT if self.x.more else WIDTH - RIGHT, HEIGHT - BOTTOM if self.y.more else TOP
+
+    @property
     def path(self) -> str:
-        """The front as steps: nothing that was measured lies beyond it."""
-        if not self.front:
-            return ""
-        first, *rest = self.front
-        return f"M{first.x} {first.y}" + "".join(f"H{mark.x}V{mark.y}" for mark in rest)
+        """The front as steps from edge to edge: nothing that was measured lies beyond it."""
+        worst_x, worst_y = self.worst
+        steps = "".join(f"H{mark.x}V{mark.y}" for mark in self.front)
+        return f"M{self.front[0].x} {worst_y}{steps}H{worst_x}"
 
 
 def front(points: Iterable[tuple[float, float]]) -> list[int]:

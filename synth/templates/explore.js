@@ -9,6 +9,7 @@
   const plots = all(".plot").map(figure => ({
     figure, svg: figure.querySelector("svg"), front: figure.querySelector(".front"),
     signs: [+figure.dataset.betterX, +figure.dataset.betterY],
+    worst: figure.dataset.worst.split(" "),
     marks: all(".mark", figure).map(path => {
       const [x, y] = path.getAttribute("transform").match(/[\d.]+/g).map(Number);
       return { path, x, y, row: byId.get(path.dataset.id) };
@@ -27,9 +28,10 @@
     for (const { x, y } of shown) {
       if (sy * y >= best) continue;
       best = sy * y;
-      path += path ? `H${x}V${y}` : `M${x} ${y}`;
+      path ||= `M${x} ${plot.worst[1]}`;
+      path += `H${x}V${y}`;
     }
-    plot.front.setAttribute("d", path);
+    plot.front.setAttribute("d", path && `${path}H${plot.worst[0]}`);
   }
 
   function filter() {

@@ -4,6 +4,9 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
+from html import unescape
 from html.parser import HTMLParser
 from itertools import product
 from pathlib import Path
@@ -18,8 +21,9 @@ from synth import SynthError, cluster, explore
 from synth.__main__ import main
 from synth.explore import Setting
 from synth.explore_page import COLUMNS, page, picture
-from synth.plot import HEIGHT, WIDTH, front, plot, ticks
+from synth.plot import HEIGHT, RIGHT, TOP, WIDTH, front, plot, ticks
 from synth.points import Point
+from tests.synth.test_flow import STA_REPORT, fake_sta
 
 TOY = Path(__file__).parent / "toy.lib"
 SEED = 20261128
@@ -120,7 +124,7 @@ class Page(HTMLParser):
 def test_the_grid_has_every_pe_in_the_widths_that_it_takes() -> None:
     usual = explore.points(explore.GRID)
     assert len(usual) == len(set(usual)) == 3 * 2 * (5 + 5 + 1 + 1) + 2
-    assert [p.name for p in usual if p.rows == 1] == ["mac_pe-16b-1r", "int8_pe-8b-1r"]
+    assert [p.name for p in usual if p.rows == 1] == ["mac_pe", "int8_pe"]
     assert {p.act_width for p in usual if p.pe == "mac"} == {16}
     assert {p.act_width for p in usual if p.pe == "bins"} == {8, 12, 16, 24, 41}
     assert {p.rows for p in explore.points(explore.QUICK)} == {1, 4}
@@ -247,10 +251,11 @@ def test_the_errors_that_ship_cover_every_point() -> None:
 
 
 def test_a_real_point_goes_through_to_page_and_picture(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    fake_sta(tmp_path / "bin", monkeypatch, STA_REPORT)
     drawn = tmp_path / "pareto.svg"
-    words = ["explore", "--liberty", str(TOY), "-o", str(tmp_path), "--quick", "--clock", "1000"]
+    words = ["explore", "--liberty", str(TOY), "-o", str(tmp_path), "--quick", "--no-energy"]
     for only in ("pe=products", "act_width=8", "symmetric=yes"):
         words += ["--only", only]
     assert main([*words, "--picture", str(drawn)]) == 0
@@ -262,6 +267,13 @@ def test_a_real_point_goes_through_to_page_and_picture(
     once = drawn.read_bytes()
     assert main([*words, "--picture", str(drawn)]) == 0
     assert drawn.read_bytes() == once
+    (command,) = [unescape(found) for found in re.findall("<code>(python .*?)</code>", text)]
+    subprocess.run(
+        command.replace("python", sys.executable, 1), shell=True, check=True, cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(explore.ROOT)},
+    )  # fmt: skip
+    (again,) = tmp_path.glob("build/points/products-8b-4r-symmetric/points/*.json")
+    assert json.loads(again.read_text())["row"]["area_um2"] == area
 
 
 def test_a_front_is_what_nothing_beats() -> None:
@@ -296,6 +308,7 @@ def test_marks_are_where_their_figures_are() -> None:
     assert all(0 < mark.x < WIDTH and 0 < mark.y < HEIGHT for mark in found.marks)
     assert [mark.row for mark in found.front] == [low]
     assert found.better == "lower left"
+    assert found.path == f"M{first.x} {TOP}H{first.x}V{first.y}H{WIDTH - RIGHT}"
     assert plot([row(error=None)], "area_um2", "error") is None
     upper = plot([low, high], "pj_per_mac", "density")
     assert upper is not None and upper.better == "upper left"
