@@ -123,7 +123,7 @@ def test_recipes_are_tried_until_one_meets_the_clock(
 
     assert recipe_for(2.5) == "small"
     assert recipe_for(2.6, 2.4) == "quick"
-    assert recipe_for(2.9, 2.6, 2.8, 2.7) == "quick"
+    assert recipe_for(2.9, 2.6, 2.8, 2.7, 3.0, 2.9, 2.7) == "quick"
 
 
 def test_area_prints_a_line_for_each_configuration(

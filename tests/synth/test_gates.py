@@ -106,7 +106,7 @@ def test_the_trace_of_a_column_has_all_its_ports() -> None:
     rng = np.random.default_rng(2)
     traces = record(config, [make_pass(config, rng, 12, index_width=3)])
     assert set(traces["column"].inputs) == {
-        "a", "outliers", "codebook", "select", "shift", "chain"}  # fmt: skip
+        "a", "outliers", "codebook", "select", "read"}  # fmt: skip
     assert set(traces["array"].outputs) == {"o__valid", "o__payload", "last_ready"}
     due = config.columns * config.rows // config.drain_lanes
     assert traces["array"].outputs["o__valid"].sum() == due
