@@ -137,9 +137,9 @@ def ticks(low: float, high: float) -> list[float]:
 
 
 def plot(rows: Sequence[Row], x: str, y: str) -> Plot | None:
-    """Place the rows that have both figures; None when there are none."""
+    """Place the rows that have both figures, above 0; None when there are none."""
     axes = AXES[x], AXES[y]
-    rows = [row for row in rows if row.get(x) and row.get(y)]
+    rows = [row for row in rows if (row.get(x) or 0) > 0 and (row.get(y) or 0) > 0]
     if not rows:
         return None
     places = []
