@@ -42,7 +42,7 @@ RECIPES = {
     "quickest": _START + _SMALL + _TREES.format(fanout=8),
     "direct": _KEPT + "balance; &get -n; &nf -p{target}; &put" + _TREES.format(fanout=8),
     "choices": _KEPT + "&get -n; &st; &synch2; &nf{target}; &put" + _TREES.format(fanout=10),
-    "plain": "strash; &get -n; &nf{target}; &put" + _SIZES.replace("16", "24"),
+    "plain": "strash; &get -n; &nf{target}; &put" + _SIZES.replace("buffer -N 16; topo; ", ""),
 }
 STRAIGHT = ("direct", "choices", "plain")  # keep what yosys made of adders, trees and all
 _ABC_AREA = _START + _SMALL.format(target="")

@@ -16,10 +16,11 @@ __all__ = ["CHOICES", "CLOCK_NS", "SINGLE", "TRIED", "Point", "measure"]
 
 Row = dict[str, Any]
 ROOT = Path(__file__).resolve().parent.parent
-CHOICES = flow.Options(adder="han-carlson", fanout=24)
-"""Options that are best for PEs of every kind, by area times path."""
+CHOICES = flow.Options(adder="han-carlson", fanout=16)
+"""Options that are good for PEs of every kind, by area times path."""
 CLOCK_NS = 2.0
-TRIED = ("direct", "choices", "plain")  # recipes, of which the best by area times path counts
+TRIED = {"direct": CHOICES, "plain": CHOICES, "choices": flow.Options(adder="sklansky", fanout=16)}
+"""Recipes, with their options, of which the best by area times path counts for each PE."""
 SINGLE = ("mac_pe", "int8_pe", "bins_fp16_pe")
 """PEs by themselves, as units of `python -m gobo_rtl`."""
 
@@ -95,20 +96,21 @@ class Point:
 
 def measure(
     point: Point, library: Library, folder: Path, *, clock_ns: float = CLOCK_NS,
-    options: flow.Options = CHOICES, energy: bool = False,
+    options: flow.Options | None = None, energy: bool = False,
 ) -> Row:  # fmt: skip
     """Return area (um2) and flip-flops, the path (ns) and, with ``energy``, picojoules of a
     multiply-accumulate of a trained model's layer, or None.
 
-    What is known of the same Verilog, library and choices is not measured again: it lies in
+    ``options`` are for all recipes, instead of those of TRIED. What is known of the same Verilog, library and choices is not measured again: it lies in
     ``folder``. Raises SynthError with what a tool has said.
     """
     unit = point.pe if point.single else point.unit
     work = folder / point.name
     _run("gobo_rtl", "verilog", "--unit", unit, *point.settings, "-o", str(work))
     (design,) = report.find_designs(work, [], unit)
-    recipes = {name: flow.RECIPES[name] for name in TRIED}
-    words = (design.verilog.read_text(), library.sha256, repr(options), clock_ns, recipes)
+    tried = dict.fromkeys(TRIED, options) if options else TRIED
+    recipes = [(name, flow.RECIPES[name], each.name) for name, each in tried.items()]
+    words = (design.verilog.read_text(), library.sha256, clock_ns, recipes)
     key = sha256(repr(words).encode()).hexdigest()[:16]
     known = work / f"{key}{'-energy' if energy else ''}.json"
     try:
@@ -120,9 +122,9 @@ def measure(
         raise SynthError("PEs are compared by their paths: give --liberty or --pdk, and "
                          "sudo apt-get install opensta")  # fmt: skip
     found = []
-    for recipe in TRIED:
+    for recipe, chosen in tried.items():
         mapped = flow.synthesise(
-            design.verilog, design.top, library, clock_ns, work / recipe, recipe, options
+            design.verilog, design.top, library, clock_ns, work / recipe, recipe, chosen
         )
         path = sta.critical_path(design.top, library, clock_ns, work / recipe)
         found.append((mapped.area * path.delay_ns, recipe, mapped, path))

@@ -16,7 +16,7 @@ from rich.table import Table
 from synth import SynthError, report
 from synth.files import write
 from synth.library import Library
-from synth.points import CHOICES, CLOCK_NS, SINGLE, TRIED, Point, measure
+from synth.points import CLOCK_NS, SINGLE, TRIED, Point, measure
 
 __all__ = [
     "COLUMNS", "REFERENCE", "Entry", "count", "entries", "figures", "page", "run", "save", "table",
@@ -241,7 +241,8 @@ def table(rows: Sequence[Row], library: Library) -> Table:
 def save(rows: Sequence[Row], library: Library, folder: Path) -> list[Path]:
     """Write the table as JSON, with how it was made, and as CSV; return the paths."""
     document = report.made_by(library) | {
-        "clock_ns": CLOCK_NS, "options": CHOICES.name, "rows": list(rows)
+        "clock_ns": CLOCK_NS, "recipes": {name: each.name for name, each in TRIED.items()},
+        "rows": list(rows),
     }
     lines = io.StringIO()
     writer = csv.DictWriter(lines, COLUMNS, lineterminator="\n")
@@ -264,7 +265,7 @@ def page(rows: Sequence[Row], library: Library, command: str) -> str:
     made = report.made_by(library)
     template = Path(__file__).parent / "templates" / "pes.md"
     return template.read_text(encoding="utf-8").format(
-        library=library.name, clock=CLOCK_NS, options=CHOICES.name, recipes=", ".join(TRIED),
+        library=library.name, clock=CLOCK_NS, recipes=", ".join(f"`{name}` ({each.name})" for name, each in TRIED.items()),
         table="\n".join(lines), small=SMALL, large=LARGE, columns=ARRAY_COLUMNS, layer=LAYER,
         command=command, commit=made["commit"], date=datetime.now(UTC).date().isoformat(),
         tools=f"pyosys {made['tools']['pyosys']}, OpenSTA, Icarus",

@@ -132,7 +132,7 @@ def test_a_memory_that_begins_with_zeros_is_a_loop_and_others_keep_their_words()
         ("tiny", ["--set", "symmetric=1"], "symmetric must be true or false, not '1'"),
         ("tiny", ["--set", "rwos=4"], "accelerator tiny has no field 'rwos'; there are rows, "),
         ("tiny", ["--set", "lanes=4", "--unit", "column"], "column tiny has no field 'lanes'; "),
-        ("tiny", ["--unit", "combine"], "pe 'products' has sums at once, and nothing to combine"),
+        ("tiny", ["--unit", "combine", "--set", "pe=mac"], "pe 'mac' has sums at once, "),
     ],
 )  # fmt: skip
 def test_an_unknown_configuration_is_a_sentence_and_status_two(
