@@ -101,8 +101,9 @@ def measure(
     """Return area (um2) and flip-flops, the path (ns) and, with ``energy``, picojoules of a
     multiply-accumulate of a trained model's layer, or None.
 
-    ``options`` are for all recipes, instead of those of TRIED. What is known of the same Verilog, library and choices is not measured again: it lies in
-    ``folder``. Raises SynthError with what a tool has said.
+    ``options`` are for all recipes, instead of those of TRIED. What is known of the same Verilog,
+    library and choices is not measured again: it lies in ``folder``. Raises SynthError with what a
+    tool has said.
     """
     unit = point.pe if point.single else point.unit
     work = folder / point.name

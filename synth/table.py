@@ -263,9 +263,10 @@ def page(rows: Sequence[Row], library: Library, command: str) -> str:
     lines = ["| " + " | ".join(HEADS) + " |", "|" + "---|" * len(HEADS)]
     lines += ["| " + " | ".join(_cells(row)) + " |" for row in rows]
     made = report.made_by(library)
+    recipes = ", ".join(f"`{name}` ({options.name})" for name, options in TRIED.items())
     template = Path(__file__).parent / "templates" / "pes.md"
     return template.read_text(encoding="utf-8").format(
-        library=library.name, clock=CLOCK_NS, recipes=", ".join(f"`{name}` ({each.name})" for name, each in TRIED.items()),
+        library=library.name, clock=CLOCK_NS, recipes=recipes,
         table="\n".join(lines), small=SMALL, large=LARGE, columns=ARRAY_COLUMNS, layer=LAYER,
         command=command, commit=made["commit"], date=datetime.now(UTC).date().isoformat(),
         tools=f"pyosys {made['tools']['pyosys']}, OpenSTA, Icarus",
