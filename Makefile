@@ -22,7 +22,7 @@ PYTEST := $(RUN) pytest -n $(JOBS)
 LIBRARY = $(if $(LIBERTY),--liberty $(LIBERTY)) $(if $(PDK),--pdk $(PDK)) \
     $(if $(PDK_DIR),--pdk-dir "$(PDK_DIR)")
 
-.PHONY: help demo test test-torch verilog sim model-sim cycles synth power explore fpga utilisation lint bench proof
+.PHONY: help demo test test-torch verilog sim model-sim cycles synth power pes explore fpga utilisation lint bench proof
 .PHONY: exhaustive sabotage clean .venv .venv-torch .venv-bench .venv-fpga
 
 help:  ## list the targets
@@ -68,6 +68,9 @@ power: .venv  ## energy of a column of PEs at work on a real layer; LIBERTY or P
 	@$(RUN) gobo_rtl verilog --config default --unit column -o build/blocks
 	@$(RUN) synth power --unit column --config default --verilog build/blocks \
 	    --trace build/workload/default.npz $(LIBRARY)
+
+pes: .venv  ## PEs and references in one table: area, path, energy; LIBERTY or PDK; resumable, an hour
+	@$(RUN) synth table $(LIBRARY)
 
 explore: .venv  ## PEs side by side, as a page with Pareto plots; LIBERTY or PDK; resumable, hours
 	@$(RUN) synth explore --picture build/explore/pareto.svg $(LIBRARY) $(EXPLORE)
