@@ -90,7 +90,7 @@ class Bins(Column):
         beside = []
         for number, (sums, row) in enumerate(zip(rows, self.select[1].rows, strict=True)):
             term = one_hot(config.acc_width, list(zip(row.hits, outliers, strict=True)))
-            with m.If(last | row.hits.any() | sums.outliers.carries.any()):
+            with m.If(last | row.hits.any()):
                 after, _ = add_split(m, sums.outliers, term, 0, last, f"outliers{number}")
             beside.append(after)
 

@@ -1,6 +1,6 @@
 """A column of the array that multiplies first: products shared by its rows."""
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Signal, Value, ValueLike
 from amaranth.lib import data
 
 from ..array_config import ArrayConfig
@@ -18,7 +18,7 @@ from .multiply import (
 from .outlier import OutlierProduct
 from .split import SplitLayout, add_split
 
-__all__ = ["OUTLIER_DELAY", "Products", "ProductsRowLayout", "outlier_products"]
+__all__ = ["OUTLIER_DELAY", "Products", "ProductsRowLayout", "accumulated", "outlier_products"]
 
 
 OUTLIER_DELAY = MULTIPLES_LATENCY + OutlierProduct.latency
@@ -60,6 +60,28 @@ class ProductsRowLayout(data.StructLayout):
         width = low_width(config)
         above = SplitLayout(config.acc_width - width, ABOVE_PIECE)
         super().__init__({"low": SplitLayout(width), "above": above})
+
+
+def accumulated(
+    m: Module, total: data.View, term: Value, carry: ValueLike, last: Value, hit: Value,
+    outlier: Value, outlier_hit: Value, last_above: Value, name: str,
+) -> Value:  # fmt: skip
+    """Add a ``term`` and a ``carry`` to a row's sum, the signal ``total``, and in the next cycle
+    the rest of both to the bits above; ``m`` gets what does it. Return what the sum becomes when
+    it is not cleared: the bits above belong to the cycle before.
+
+    ``hit``: the term is an outlier's, whose bits above are ``outlier`` a cycle later, with
+    ``outlier_hit``; another term's are its sign. With ``last``, and for the bits above a cycle
+    later with ``last_above``, the sum is 0 afterwards.
+    """
+    low, carry = add_split(m, total.low, term, carry, last, f"low{name}")
+    size = len(total.above.bits)
+    sign = Signal(name=f"sign{name}", reset_less=True)
+    m.d.sync += sign.eq(term[-1] & ~hit)
+    with m.If(last_above | outlier_hit | (sign ^ carry)):
+        above, _ = add_split(m, total.above, outlier | sign.replicate(size), carry, last_above,
+                             f"above{name}")  # fmt: skip
+    return Cat(low, above)
 
 
 class Products(Column):
@@ -142,15 +164,9 @@ class Products(Column):
             if config.symmetric:
                 chosen, carry = chosen ^ row.negate.replicate(width), late.negate
             m.d.sync += term.eq(chosen)
-            low, carry = add_split(m, total.low, term, carry, last, f"low{number}")
-
-            size = len(total.above.bits)
-            sign = Signal(name=f"sign{number}", reset_less=True)
-            m.d.sync += sign.eq(term[-1] & ~late.hits.any())
-            outlier = one_hot(size, list(zip(later.hits, above, strict=True)))
-            moves = last_above | later.hits.any() | (sign ^ carry) | total.above.carries.any()
-            with m.If(moves):
-                above_it, _ = add_split(m, total.above, outlier | sign.replicate(size), carry,
-                                        last_above, f"above{number}")  # fmt: skip
-            sums.append(Cat(low, above_it))
+            outlier = one_hot(len(total.above.bits), list(zip(later.hits, above, strict=True)))
+            sums.append(accumulated(
+                m, total, term, carry, last, late.hits.any(), outlier, later.hits.any(),
+                last_above, f"{number}",
+            ))  # fmt: skip
         return sums
