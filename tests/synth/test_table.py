@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """The table of PEs: what it is composed of, and what its figures are of."""
 
 import json
