@@ -5,12 +5,13 @@ from copy import copy
 from typing import Any
 from unittest.mock import patch
 
-from amaranth.hdl import Elaboratable, Fragment, Module
+from amaranth.hdl import Elaboratable, Fragment, Module, Signal
+from amaranth.hdl._ast import SignalSet
 from amaranth.lib import wiring
 
 from gobo_rtl.array_config import ArrayConfig
 
-__all__ = ["Elaborated", "elaborated", "resized"]
+__all__ = ["Elaborated", "elaborated", "register", "resized"]
 
 
 class Elaborated(Elaboratable):
@@ -32,6 +33,17 @@ def elaborated(part: wiring.Component, kind: type) -> tuple[Fragment, list[Any]]
 
     with patch.object(kind, "elaborate", record):
         return Fragment.get(part, None), found
+
+
+def register(part: Fragment, name: str) -> Signal:
+    """Return the only register called ``name`` in an elaborated part."""
+    parts, found = [part], SignalSet()
+    for each in parts:
+        parts += [inner for inner, *_ in each.subfragments]
+        for statement in each.statements.get("sync", []):
+            found.update(s for s in statement._lhs_signals() if s.name == name)
+    (signal,) = found
+    return signal
 
 
 def resized(config: ArrayConfig, **sizes: object) -> ArrayConfig:

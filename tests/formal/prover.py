@@ -7,6 +7,7 @@ claims are about cycles from 1 on.  A design that is ``cleared`` begins with the
 instead, in cycle 0.  The circuit goes through yosys to an and-inverter graph, and to ABC:
 
 - :func:`prove`: PDR (IC3), which finds an inductive invariant itself: true in all cycles for ever;
+- :func:`induction`: what is claimed is the invariant, over ``depth`` cycles: for ever as well;
 - :func:`bounded`: no counterexample in so many cycles;
 - :func:`reach`: in how many cycles an event can be seen, to show that claims are not empty.
 """
@@ -32,11 +33,12 @@ from amaranth.hdl import (
 )
 from amaranth.lib import stream, wiring
 
-__all__ = ["Claims", "Verdict", "bounded", "prove", "reach"]
+__all__ = ["Claims", "Verdict", "bounded", "induction", "prove", "reach"]
 
 ABC = Path(pyosys.__file__).parent / "yosys-abc"
 LIMIT_SECONDS = 900
 SWEPT = "swept.aig"
+_FOUND = re.compile(r"Output (\d+) of miter \S+ was asserted in frame (\d+)")
 
 _CHILD = "import sys; from pyosys import libyosys as ys; ys.run_pass('script flow.ys', ys.Design())"
 _YOSYS = """
@@ -54,23 +56,35 @@ dffunmap
 setundef -undriven -anyseq
 aigmap
 design -save all
-delete -output o:event_*
+delete -output o:event_* o:step_*
 opt_clean
 stat
 write_aiger -zinit -map claims.aim claims.aig
 design -load all
-delete -output o:claim_*
+delete -output o:claim_* o:step_*
 opt_clean
 write_aiger -zinit -map events.aim events.aig
+"""
+# Registers hold anything but the one that counts cycles.
+_STEP = """
+design -load all
+delete -output o:claim_* o:event_*
+setattr -unset init w:* w:induction_age %d
+opt_clean
+write_aiger -zinit -map step.aim step.aig
 """
 
 
 class Claims:
     """A design among free inputs, with assumptions, claims and events."""
 
-    def __init__(self, dut: wiring.Component, *, cleared: bool = False) -> None:
+    def __init__(
+        self, dut: wiring.Component, *, cleared: bool = False, depth: int | None = None
+    ) -> None:
         self.m = Module()
         self.cleared = cleared
+        self.depth = depth
+        """Cycles of an induction, where one is made."""
         self.dut = dut
         self.ports: list[Signal] = []
         self.claims: dict[str, Value] = {}
@@ -160,13 +174,30 @@ class Claims:
             for n, bit in enumerate(bits):
                 outputs.append(Signal(name=f"{kind}_{n:03}"))
                 m.d.comb += outputs[-1].eq(bit & holds & ~self.reset)
+        if self.depth is not None:
+            outputs += self._step(broken)
         # The clock is a port: without one no register would move, and every claim would hold.
         text = rtlil.convert(m, name="top", ports=[self.clock.clk, *self.ports, *outputs])
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "circuit.il").write_text(text)
         flow = _YOSYS.replace("setattr -unset init w:dut.*\n", "") if self.cleared else _YOSYS
+        flow += _STEP if self.depth is not None else ""
         (folder / "flow.ys").write_text(flow)
         _run(folder, sys.executable, "-c", _CHILD)
+
+    def _step(self, broken: list[Value]) -> list[Signal]:
+        """Return for each claim whether it is broken in the cycle after ``depth`` cycles that any
+        cycle but that of the reset may begin, in which all claims and assumptions held."""
+        m = self.m
+        age, held, kept = Signal(range(self.depth + 2), name="induction_age"), Signal(), Signal()
+        fair = Cat(self._assumed).all() & ~self.reset
+        m.d.comb += kept.eq((age == 0) | held)
+        m.d.sync += [age.eq(Mux(age > self.depth, age, age + 1)),
+                     held.eq(kept & fair & ~Cat(broken).any())]  # fmt: skip
+        outputs = [Signal(name=f"step_{n:03}") for n in range(len(broken))]
+        m.d.comb += [output.eq(bit & kept & fair & (age == self.depth))
+                     for output, bit in zip(outputs, broken, strict=True)]  # fmt: skip
+        return outputs
 
 
 @dataclass(frozen=True)
@@ -195,6 +226,20 @@ def bounded(claims: Claims, folder: Path, cycles: int) -> Verdict:
     return _verdict(claims, folder, f"bmc3 -F {cycles + 1}")
 
 
+def induction(claims: Claims, folder: Path) -> Verdict:
+    """Prove all claims for all time by induction over cycles: they hold in ``depth`` cycles after
+    the reset, and in the cycle after any ``depth`` in which they held, whatever the registers held
+    before these. A counterexample to the second, in cycle 0, need not be one to the claims."""
+    assert claims.depth is not None
+    first = bounded(claims, folder, claims.depth)
+    if not first.holds:
+        return first
+    said = _run(folder, str(ABC), "-c", f"read_aiger step.aig; bmc3 -F {claims.depth + 1}")
+    if found := _FOUND.search(said):
+        return Verdict(False, 0, list(claims.claims)[int(found[1])])
+    return Verdict(True if "No output asserted" in said else None)
+
+
 def reach(claims: Claims, folder: Path, cycles: int) -> dict[str, int]:
     """Return for each event that can be in ``cycles`` cycles after the reset the first of them."""
     claims.build(folder)
@@ -205,14 +250,14 @@ def reach(claims: Claims, folder: Path, cycles: int) -> dict[str, int]:
         commands += [f"zeropo -N {n}" for n in range(len(names)) if n != wanted]
         commands += [f"bmc3 -F {cycles + 1}"]
     said = _run(folder, str(ABC), "-c", "; ".join(commands))
-    seen = re.findall(r"Output (\d+) of miter \S+ was asserted in frame (\d+)", said)
+    seen = _FOUND.findall(said)
     return {names[int(output)]: int(frame) for output, frame in seen}
 
 
 def _verdict(claims: Claims, folder: Path, command: str) -> Verdict:
     claims.build(folder)
     said = _run(folder, str(ABC), "-c", f"read_aiger claims.aig; {command}")
-    if found := re.search(r"Output (\d+) of miter \S+ was asserted in frame (\d+)", said):
+    if found := _FOUND.search(said):
         return Verdict(False, int(found[2]), list(claims.claims)[int(found[1])])
     proved = "Property proved" in said or "No output asserted" in said or _all_zero(folder / SWEPT)
     return Verdict(True if proved else None)
