@@ -215,6 +215,8 @@ def sum_claims(
             signed_one = Mux(at[f"negate{row}"], -product, product)
             chosen = Mux(at[f"take{row}_{j}"], signed_one, chosen)
         whole = total(chosen, width, f"whole{row}")
+        nothing = Cat(whole[0], outliers[0], *(count[0] for count in counts)) == 0
+        claims.claim(f"row {row} has nothing between passes", at["inside"] | nothing)
         for n, name in enumerate(("so far", "at its end")):
             sums = sum((one[n] for one in made), outliers[n])
             claims.claim(f"row {row} is its counts and outliers {name}",
