@@ -6,7 +6,6 @@ from typing import Any
 from unittest.mock import patch
 
 from amaranth.hdl import Elaboratable, Fragment, Module, Signal
-from amaranth.hdl._ast import SignalSet
 from amaranth.lib import wiring
 
 from gobo_rtl.array_config import ArrayConfig
@@ -37,12 +36,12 @@ def elaborated(part: wiring.Component, kind: type) -> tuple[Fragment, list[Any]]
 
 def register(part: Fragment, name: str) -> Signal:
     """Return the only register called ``name`` in an elaborated part."""
-    parts, found = [part], SignalSet()
+    parts, found = [part], {}
     for each in parts:
         parts += [inner for inner, *_ in each.subfragments]
         for statement in each.statements.get("sync", []):
-            found.update(s for s in statement._lhs_signals() if s.name == name)
-    (signal,) = found
+            found |= {id(s): s for s in statement._lhs_signals() if s.name == name}
+    (signal,) = found.values()
     return signal
 
 

@@ -12,11 +12,11 @@ place in a pass
   allow, so that none overflows, and the outliers' accumulator is their sum;
 
 at the end the registers of finished sums are loaded with these, and they are what is read, part by
-part, in the cycles that are due. As the invariant is over some cycles in a row, what the pipelines
-hold need not be said: it came in these cycles. Registers of data hold anything at first.
-Activations and centroids have 2 bits, outliers are 1, 2, 4 and 8, of both signs; the codebook is
-the same in all passes. Registers and adders have their full width. With a symmetric codebook all
-rows are looked at, with a free one the first.
+part, in the cycles that are due. As the invariant is over as many cycles as a step is on its way,
+what the pipelines hold need not be said: it came in these cycles. Registers of data hold anything
+at first. Activations and centroids have 2 bits, outliers are 1, 2, 4 and 8, of both signs; the
+codebook is the same in all passes. Registers and adders have their full width. With a symmetric
+codebook all rows are looked at, with a free one the first.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ from gobo_rtl.pe.split import cuts, joined
 from tests.sabotage.plant import Fault, planted_package
 
 from .inside import elaborated, register, resized
-from .prover import Claims, bounded, induction, reach
+from .prover import Claims, Verdict, bounded, induction, reach
 from .test_pes import FREE, ONE, WIDTH
 
 # Sums of products in two parts of two pieces, bins in two pieces; two reads of two rows.
@@ -48,10 +48,42 @@ KINDS: dict[str, tuple[ArrayConfig, Sequence[int]]] = {  # and the rows whose su
     "symmetric": (SYMMETRIC, range(SYMMETRIC.rows)),
     "free": (replace(SYMMETRIC, symmetric=False), [0]),
 }
-DEPTH = 14  # cycles of the invariant: those of a step on its way, until its sums are read
+DEPTH = 12  # cycles of the invariant: those until the last rows of a step are read
 LONGEST = 26  # cycles in which events and faults are seen
 # Cycles from a step to what has it in it: the last part of its sums in each kind of PE.
 SUMMED = {"products": 9, "bins": 8}
+FAULTS: dict[str, tuple[str, Fault, str]] = {  # and what the claim that is broken begins with
+    "a bin forgets when another one is meant": ("free", Fault(
+        "forgets", "gobo_rtl/pe/bins.py", "pick, select.first)",
+        "pick, select.first | select.last)",
+    ), "bin"),
+    "a bin's upper piece lacks its carry": ("symmetric", Fault(
+        "carry", "gobo_rtl/pe/bins.py", "carry.eq(whole[size + 1])", "carry.eq(0)",
+    ), "bin"),
+    "an activation is taken at an outlier's place": ("free", Fault(
+        "place", "gobo_rtl/pe/select.py", "plain & ~seen & ~hits.any()", "plain & ~seen",
+    ), "products of row"),
+    "a waiting carry is forgotten": ("symmetric", Fault(
+        "forgotten", "gobo_rtl/pe/split.py", "else total.carries[n - 1]", "else 0",
+    ), "products of row"),
+    "the bits above stay when a carry comes": ("symmetric", Fault(
+        "above", "gobo_rtl/pe/products.py", "(sign ^ carry)", "sign",
+    ), "products of row"),
+    "a sum goes on in the next pass": ("symmetric", Fault(
+        "goes on", "gobo_rtl/pe/column.py", "made.eq(last)", "made.eq(0)",
+    ), "products of row"),
+    "outliers of the pass before stay": ("symmetric", Fault(
+        "stay", "gobo_rtl/pe/bins.py", "with m.If(last | row.hits.any()):",
+        "with m.If(row.hits.any()):",
+    ), "outliers of row"),
+    "sums are loaded a cycle early": ("free", Fault(
+        "early", "gobo_rtl/pe/column.py", "self.select[0].last, since,",
+        "self.select[0].last, since - 1,",
+    ), "bins: sums are loaded"),
+    "the first rows are read twice": ("symmetric", Fault(
+        "twice", "gobo_rtl/array/array.py", "place.eq(place << 1)", "place.eq(place)",
+    ), "bins: sums are read"),
+}  # fmt: skip
 LATE = max(SUMMED.values())  # where the reference is
 
 
@@ -130,8 +162,8 @@ def steps_in(claims: Claims, config: ArrayConfig) -> dict[str, Value]:
         negate = index[-1] & int(config.symmetric)
         shared = (index ^ negate.replicate(len(index)))[: (config.shared - 1).bit_length()]
         take = go & plain & ~hit & ~seen
-        chosen |= {f"hit{row}": hit, f"seen{row}": seen, f"negate{row}": negate,
-                   **{f"take{row}_{j}": take & (shared == j) for j in range(config.shared)}}  # fmt: skip
+        chosen |= {f"hit{row}": hit, f"seen{row}": seen, f"negate{row}": negate}
+        chosen |= {f"take{row}_{j}": take & (shared == j) for j in range(config.shared)}
     return chosen
 
 
@@ -254,3 +286,29 @@ def sum_claims(
     m.d.sync += again.eq(~claims.reset & (again | finished))
     claims.event("sums leave a second time", again & finished)
     return claims
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_sums_are_those_of_the_steps(kind: str, tmp_path: Path) -> None:
+    claims = sum_claims(*KINDS[kind])
+    assert induction(claims, tmp_path) == Verdict(True)
+    assert set(reach(claims, tmp_path, LONGEST)) == set(claims.events)
+
+
+@pytest.mark.slow
+def test_an_induction_refutes_what_breaks_after_its_first_cycles(tmp_path: Path) -> None:
+    claims = sum_claims(SYMMETRIC, [0])
+    longest = "a pass as long as may be"
+    claims.claim("never", ~claims.events[longest])
+    assert reach(claims, tmp_path, LONGEST)[longest] > DEPTH
+    assert induction(claims, tmp_path) == Verdict(False, 0, "never")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_found(name: str, tmp_path: Path) -> None:
+    kind, fault, broken = FAULTS[name]
+    claims = sum_claims(KINDS[kind][0], [0], planted_package(fault, tmp_path))
+    verdict = bounded(claims, tmp_path / "proof", LONGEST)
+    assert verdict.holds is False and verdict.broken.startswith(broken), verdict
