@@ -67,33 +67,39 @@ def passes_of(
     ]  # fmt: skip
 
 
-def steps_alone(pe: MacPE | Int8PE, work: Pass, rows: int) -> list[dict[str, int]]:
-    """Return the steps of the first ``rows`` of a pass for a PE by itself: as many tokens in turn
-    as a :class:`MacPE` has sums under way, in FP16; or one token after the other in INT8, scaled
-    by the greatest magnitude of a row and of a token."""
+def steps_alone(work: Pass, rows: int, interleave: int | None) -> list[dict[str, int]]:
+    """Return the steps of the first ``rows`` of a pass for a PE by itself: in FP16 for as many
+    tokens in turn as a :class:`MacPE` has sums under way; or, ``interleave`` None, one token after
+    the other in INT8, scaled by the greatest magnitude of a row and of a token."""
     bits = np.where(work.outlier, work.value, work.codebook[work.index]).astype(np.uint16)
-    weights, acts, tokens = bits[:rows], work.acts, 1
-    if isinstance(pe, MacPE):
-        tokens = pe.interleave
-    else:
-        weights, acts = (
-            np.rint(127 * x / np.abs(x).max(axis=1, keepdims=True)).astype(np.int64)
-            for x in (values.view(np.float16).astype(np.float64) for values in (weights, acts))
+    weights, acts = bits[:rows], work.acts
+    if interleave is None:
+        weights, acts = (_int8(values.view(np.float16)) for values in (weights, acts))
+    elif len(acts) < interleave:
+        raise ValueError(
+            f"a mac has {interleave} tokens in turn; the array has {len(acts)} columns"
         )
     steps, last = [], bits.shape[1] - 1
     for n, row in enumerate(weights):
+        tokens = [acts[n % len(acts)]] if interleave is None else acts[:interleave]
         for k, weight in enumerate(row):
-            for token in range(tokens):
-                act = acts[token if isinstance(pe, MacPE) else n % len(acts)][k]
-                steps.append({"weight": int(weight), "act": int(act), "first": int(k == 0),
+            for token in tokens:
+                steps.append({"weight": int(weight), "act": int(token[k]), "first": int(k == 0),
                               "last": int(k == last)})  # fmt: skip
     return steps
+
+
+def _int8(values: NDArray[np.float16]) -> NDArray[np.int64]:
+    """Return rows scaled by their greatest magnitude; a row of zeros stays."""
+    rows = values.astype(np.float64)
+    greatest = np.abs(rows).max(axis=1, keepdims=True)
+    return np.rint(127 * rows / np.where(greatest == 0, 1, greatest)).astype(np.int64)
 
 
 def save_alone(path: Path, unit: str, work: Pass, rows: int) -> None:
     """Record rows of a pass on a PE by itself into a file like that of :func:`save`."""
     pe = {"mac_pe": MacPE, "int8_pe": Int8PE}[unit]()
-    steps = steps_alone(pe, work, rows)
+    steps = steps_alone(work, rows, getattr(pe, "interleave", None))
     trace = record_steps(pe, steps)
     arrays: dict[str, Any] = {f"{unit}:macs": len(steps)}
     arrays |= {f"{unit}:in:{name}": bits for name, bits in trace.inputs.items()}

@@ -2,6 +2,7 @@
 
 import argparse
 import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -223,6 +224,8 @@ def _table(options: argparse.Namespace, words: str) -> int:
     if not chosen:
         titles = "; ".join(kind.title for kind in kinds)
         raise SynthError(f"no PE has {' or '.join(only)!r} in its title; there are {titles}")
+    if shutil.which("iverilog") is None:
+        print("synth: no energy without iverilog: sudo apt-get install iverilog", file=sys.stderr)
     bar = Progress(
         TextColumn("synth {task.description}"), BarColumn(), MofNCompleteColumn(),
         TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True), transient=True,

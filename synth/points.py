@@ -5,7 +5,9 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 from synth import SynthError, flow, gates, power, report, sta
@@ -21,6 +23,9 @@ CHOICES = flow.Options(adder="han-carlson", fanout=16)
 CLOCK_NS = 2.0
 TRIED = {"direct": CHOICES, "plain": CHOICES, "choices": flow.Options(adder="sklansky", fanout=16)}
 """Recipes, with their options, of which the best by area times path counts for each PE."""
+# What a figure comes from beside its Verilog: when these change, it is made again.
+SOURCES = tuple(f"synth/{name}.py" for name in ("child", "flow", "gates", "points", "power", "sta"))
+SOURCES += ("sim/passes.py", "sim/workload.py")
 SINGLE = ("mac_pe", "int8_pe", "bins_fp16_pe")
 """PEs by themselves, as units of `python -m gobo_rtl`."""
 
@@ -109,9 +114,16 @@ def measure(
     work = folder / point.name
     _run("gobo_rtl", "verilog", "--unit", unit, *point.settings, "-o", str(work))
     (design,) = report.find_designs(work, [], unit)
+    if energy and which("iverilog") is None:
+        raise SynthError("energy needs iverilog: sudo apt-get install iverilog")
     tried = dict.fromkeys(TRIED, options) if options else TRIED
-    recipes = [(name, flow.RECIPES[name], each.name) for name, each in tried.items()]
-    words = (design.verilog.read_text(), library.sha256, clock_ns, recipes)
+    scripts = [flow.scripts(design.top, library, clock_ns, name, each)
+               for name, each in tried.items()]  # fmt: skip
+    made_by = [(ROOT / name).read_text(encoding="utf-8") for name in SOURCES]
+    words = (
+        design.verilog.read_text(encoding="utf-8"), library.sha256, clock_ns, scripts, made_by,
+        version("pyosys"), [each.name for each in tried.values()],
+    )  # fmt: skip
     key = sha256(repr(words).encode()).hexdigest()[:16]
     known = work / f"{key}{'-energy' if energy else ''}.json"
     try:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from os import cpu_count
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 from rich.table import Table
@@ -74,7 +75,10 @@ def entries() -> list[Entry]:
 
 
 def with_energy(point: Point) -> bool:
-    """Whether a point runs a trained model's layer: the largest that are mapped flat."""
+    """Whether a point runs a trained model's layer: the largest that are mapped flat, where there
+    is a simulator for netlists."""
+    if which("iverilog") is None:
+        return False
     if point.single:
         return point.pe != "bins_fp16_pe"
     here = point.unit == "column" and point.outliers == 1 and point.rows >= LARGE
@@ -123,7 +127,7 @@ def run(
 def figures(chosen: Sequence[Entry], rows: dict[str, Row]) -> list[Row]:
     """Return the rows of the table, a value for each of COLUMNS or None."""
     reference = rows[REFERENCE.name]
-    found = [_single(rows[name], reference, name) for name in SINGLE if name in rows]  # fmt: skip
+    found = [_single(rows[name], reference, name) for name in SINGLE if name in rows]
     for entry in chosen:
         if all(point.name in rows for point in entry.points):
             found += _kind(entry, rows, reference)

@@ -1,4 +1,3 @@
-# amaranth: UnusedElaboratable=no
 """The table of PEs: what it is composed of, and what its figures are of."""
 
 import json
@@ -8,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gobo_rtl.pe.int8 import Int8PE
 from gobo_rtl.pe.mac import MacPE
 from sim.golden.mac import mac
 from sim.passes import Pass, record_steps
@@ -151,7 +149,7 @@ def small_pass() -> Pass:
 
 def test_the_trace_of_a_mac_has_the_sums_of_the_layer() -> None:
     work, pe = small_pass(), MacPE()
-    trace = record_steps(pe, steps_alone(pe, work, 2))
+    trace = record_steps(pe, steps_alone(work, 2, pe.interleave))
     done = trace.outputs["done"][:, 0].astype(bool)
     sums = [int.from_bytes(np.packbits(row, bitorder="little").tobytes(), "little")
             for row in trace.outputs["o"][done]]  # fmt: skip
@@ -161,9 +159,28 @@ def test_the_trace_of_a_mac_has_the_sums_of_the_layer() -> None:
 
 def test_the_steps_of_an_int8_pe_are_scaled_to_the_greatest_magnitude() -> None:
     work = small_pass()
-    steps = steps_alone(Int8PE(), work, 2)
+    steps = steps_alone(work, 2, None)
     assert len(steps) == 2 * 3
     assert [step["first"] for step in steps] == [1, 0, 0] * 2
     for row in (steps[:3], steps[3:]):
         for name in ("weight", "act"):
             assert max(abs(step[name]) for step in row) == 127
+
+
+def test_a_row_of_zeros_has_no_scale_and_too_few_tokens_are_told() -> None:
+    work = small_pass()
+    work.acts[0] = 0
+    assert {step["act"] for step in steps_alone(work, 1, None)} == {0}
+    work = Pass(work.codebook, work.unit, work.index, work.outlier, work.value, work.acts[:4])
+    with pytest.raises(ValueError, match="a mac has 5 tokens in turn; the array has 4 columns"):
+        steps_alone(work, 1, 5)
+
+
+def test_energy_without_a_simulator_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(points, "which", lambda tool: None)
+    with pytest.raises(SynthError, match="energy needs iverilog: sudo apt-get install"):
+        points.measure(Point("int8_pe"), load(TOY, tmp_path), tmp_path, energy=True)
+    monkeypatch.setattr(table, "which", lambda tool: None)
+    assert not table.with_energy(Point("mac_pe"))
