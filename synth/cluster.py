@@ -170,5 +170,5 @@ def _outcome(future: Any) -> Any:
     if isinstance(error, SynthError):
         return error
     if isinstance(error, KilledWorker):
-        return SynthError("its worker died, for want of memory as like as not")
+        return SynthError("its worker died: for want of memory, or ended by somebody")
     return SynthError(_words(error))
