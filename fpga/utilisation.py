@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from gobo_rtl.cli import emit
+from gobo_rtl.emit import emit
 from gobo_rtl.units import Design, designs
 
 from . import FpgaError, tools

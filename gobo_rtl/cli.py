@@ -1,17 +1,14 @@
 """Command line: named configurations to Verilog, registers to a C header."""
 
 import argparse
-import gc
 import json
 import os
-import re
 import sys
 import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from amaranth.back import verilog
 from amaranth.hdl import Value
 from amaranth.lib import wiring
 
@@ -19,19 +16,16 @@ from . import __version__
 from .array_config import ArrayConfig
 from .bus import registers
 from .config import GoboConfig
+from .emit import emit
 from .units import BLOCKS, UNITS, Design, designs
 
-__all__ = ["describe", "emit", "main", "ports"]
+__all__ = ["describe", "main", "ports"]
 
 _EXAMPLES = """examples:
   python -m gobo_rtl verilog --config default -o build/verilog
   python -m gobo_rtl verilog --config default --set pe=bins --set rows=64 -o build/verilog
   python -m gobo_rtl verilog --config default --unit column --set act_width=8 -o build/blocks
 """
-
-_ZEROS = re.compile(
-    r"  initial begin\n(?:    (?P<name>\w+)\[\d+\] = (?P<zero>\d+'h0+);\n)+  end\n"
-)
 
 _HOST_FILES = ("gobo_registers.h", "gobo_registers.json")  # for programs that drive it
 
@@ -46,31 +40,6 @@ def ports(component: wiring.Component) -> list[dict[str, Any]]:
         }
         for name, member in component.signature.members.items()
     ]
-
-
-def emit(component: wiring.Component, top: str) -> str:
-    """Return the Verilog of ``component`` as module ``top``; equal for equal configurations."""
-    # Millions of small objects, all of which stay until the end: looking for garbage among them
-    # takes as long as all the rest.
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        text = verilog.convert(component, name=top, emit_src=False, strip_internal_attrs=True)
-    finally:
-        if collecting:
-            gc.enable()
-    return _ZEROS.sub(_loop, text)
-
-
-def _loop(zeros: re.Match[str]) -> str:
-    """Return a loop in place of a line for each word of a memory that is zero at first."""
-    name, zero, depth = zeros["name"], zeros["zero"], zeros[0].count("\n") - 2
-    return f"""  initial begin : zero_{name}
-    integer n;
-    for (n = 0; n < {depth}; n = n + 1)
-      {name}[n] = {zero};
-  end
-"""
 
 
 def _write(path: Path, text: str) -> bool:

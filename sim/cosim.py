@@ -25,8 +25,8 @@ from cocotb_tools.runner import get_runner
 
 from gobo_rtl.array_config import ArrayConfig
 from gobo_rtl.bus.axi_stream import DecodeAxis
-from gobo_rtl.cli import emit
 from gobo_rtl.config import CONFIGS, GoboConfig
+from gobo_rtl.emit import emit
 from gobo_rtl.units import top_name
 
 from . import verilator

@@ -1,6 +1,6 @@
 """The array: rows (outputs) by columns (tokens) of processing elements."""
 
-from functools import reduce
+from functools import partial, reduce
 from operator import or_
 
 from amaranth.hdl import Cat, Module, Signal, Value, signed
@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..array_config import ArrayConfig
 from ..array_layout import EXPONENT, StepLayout, SumsLayout
+from ..emit import copies
 from ..pe.align import Aligner
 from ..pe.arith import delayed
 from ..pe.bins import Bins
@@ -111,11 +112,9 @@ class Array(wiring.Component):
         m.d.comb += select.i.valid.eq(delayed(m, self.i.valid, early, "valid"))
         for name in names:
             m.d.comb += select.i.payload[name].eq(delayed(m, step[name], early, name))
-        columns = [self.column(config) for _ in range(config.columns)]
-        acts, outliers = self._operands(m)
-        for n, (column, act) in enumerate(zip(columns, acts, strict=True)):
-            m.submodules[f"column{n}"] = column
-            m.d.comb += column.a.eq(act)
+        columns = copies(m, "column", config.columns, partial(self.column, config), platform)
+        acts, outliers = self._operands(m, platform)
+        m.d.comb += [column.a.eq(act) for column, act in zip(columns, acts, strict=True)]
         stages = [delayed(m, select.o, n, f"select{n}_")
                   for n in range(self.column.stages_of(config))]  # fmt: skip
         for column in columns:
@@ -174,7 +173,9 @@ class Array(wiring.Component):
         m.d.comb += [Value.cast(total).eq(row) for total, row in zip(sums, read, strict=True)]
         return m
 
-    def _operands(self, m: Module) -> tuple[list[Value], list[Value | data.View]]:
+    def _operands(
+        self, m: Module, platform: object
+    ) -> tuple[list[Value], list[Value | data.View]]:
         """Return the columns' activations and the step's outliers, ``start`` cycles after ``i``;
         ``m`` gets what makes them."""
         config, step = self.config, self.i.payload
@@ -185,10 +186,11 @@ class Array(wiring.Component):
             m.submodules[f"decode{n}"] = decode = OutlierDecode(config)
             m.d.comb += [decode.i.eq(entry.value), decode.unit.eq(step.unit)]
             outliers.append(delayed(m, decode.o, self.start - decode.latency, f"outlier{n}"))
-        for n, (value, scale) in enumerate(zip(step.values, step.scales, strict=True)):
-            m.submodules[f"align{n}"] = align = Aligner(config)
-            m.d.comb += [align.i.eq(value), align.scale.eq(scale)]
-            acts.append(delayed(m, align.o, self.start - align.latency, f"a{n}"))
+        aligners = copies(m, "align", config.columns, partial(Aligner, config), platform)
+        waits = self.start - Aligner.latency_of(config)
+        for n, align in enumerate(aligners):
+            m.d.comb += [align.i.eq(step.values[n]), align.scale.eq(step.scales[n])]
+            acts.append(delayed(m, align.o, waits, f"a{n}"))
         return acts, outliers
 
     def _units(self, m: Module, out: data.View, finish: Value, next_column: Value) -> list[Value]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gobo_rtl.array_config import ArrayConfig
 from gobo_rtl.bus.registers import REGISTERS, Register
-from gobo_rtl.cli import emit
+from gobo_rtl.emit import emit
 from gobo_rtl.top.accelerator import Accelerator
 from sim.golden.values import Bits
 from sim.jobs import Completion, Layout, read_completion, read_results

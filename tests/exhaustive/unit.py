@@ -10,7 +10,7 @@ import numpy as np
 from amaranth.lib import wiring
 from numpy.typing import NDArray
 
-from gobo_rtl.cli import emit
+from gobo_rtl.emit import emit
 from sim import verilator
 
 __all__ = ["Unit"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gobo_rtl.array_config import ARRAYS
-from gobo_rtl.cli import emit
+from gobo_rtl.emit import emit
 from gobo_rtl.top.accelerator import Accelerator
 from sim.golden.cycles import Work, cycles, stall_drain
 from sim.verilated.machine import Finished, Machine

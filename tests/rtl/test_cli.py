@@ -19,8 +19,9 @@ from gobo_rtl import __version__
 from gobo_rtl.array_config import ARRAYS
 from gobo_rtl.bus import registers
 from gobo_rtl.bus.axi_stream import DecodeAxis
-from gobo_rtl.cli import describe, emit, main, ports
+from gobo_rtl.cli import describe, main, ports
 from gobo_rtl.config import CONFIGS
+from gobo_rtl.emit import emit
 from gobo_rtl.top.accelerator import Accelerator
 from gobo_rtl.units import BLOCKS
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from amaranth.lib import wiring
 
-from gobo_rtl.cli import emit
+from gobo_rtl.emit import emit
 from gobo_rtl.pe.int8 import Int8PE
 from gobo_rtl.pe.mac import MacPE
 from gobo_rtl.units import Flat

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from gobo_rtl.array_config import ARRAYS, ArrayConfig
-from gobo_rtl.cli import emit
+from gobo_rtl.emit import emit
 from quant.errors import QuantError
 from sim.golden.cycles import stall_drain
 from sim.golden.layer import compute
