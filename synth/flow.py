@@ -7,10 +7,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from synth import SynthError
+from synth.buffers import Buffer, buffers
 from synth.files import write
 from synth.library import Library
 
@@ -107,12 +109,15 @@ class Mapped:
 
 
 def scripts(
-    top: str, library: Library, clock_ns: float, recipe: str, options: Options
-) -> dict[str, str]:
+    top: str, library: Library, clock_ns: float, recipe: str, options: Options,
+    boxes: Sequence[str] = (), left_out: Collection[Buffer] = (),
+) -> dict[str, str]:  # fmt: skip
     """Return all that yosys and ABC are told, by name of the file."""
     target = f" -D {1000 * ABC_SHARE * clock_ns:.0f}"
     abc = RECIPES[recipe].format(target=target) if library.has_timing else _ABC_AREA
-    return _script(top, library, options, recipe in STRAIGHT) | {
+    files = {"sram.v": _SRAM} if left_out else {}
+    straight = recipe in STRAIGHT
+    return files | _script(top, library, options, straight, boxes, left_out) | {
         "abc.script": abc + "\n",
         "abc.constr": f"set_driving_cell {library.driving_cell}\nset_load {library.load}\n",
     }
@@ -126,13 +131,16 @@ def synthesise(
     folder: Path,
     recipe: str = "small",
     options: Options = DEFAULT,
+    boxes: Sequence[str] = (),
 ) -> Mapped:
     """Map module ``top`` of ``verilog`` to the library's cells for a clock of ``clock_ns``.
 
-    ``recipe`` is one of RECIPES; a library without timing knows only the smallest. Scripts, log
-    and netlist stay in ``folder``. Raises SynthError with yosys' last words.
+    ``recipe`` is one of RECIPES; a library without timing knows only the smallest. Modules of
+    ``boxes`` and memories that `synth.buffers` calls buffers are left out. Scripts, log and netlist
+    stay in ``folder``. Raises SynthError with yosys' last words.
     """
-    files = scripts(top, library, clock_ns, recipe, options)
+    large = buffers(verilog.read_text(encoding="utf-8"))
+    files = scripts(top, library, clock_ns, recipe, options, boxes, large)
     folder.mkdir(parents=True, exist_ok=True)
     # ABC splits paths at spaces, so the tools work in a folder of the system's, on names of ours.
     with tempfile.TemporaryDirectory(prefix="synth-") as name:
@@ -182,9 +190,30 @@ def _yosys(folder: Path, library: Library, options: Options) -> int:
         ).returncode  # fmt: skip
 
 
+# A memory that is left out, as yosys calls its ports.
+_SRAM = """\
+(* blackbox *)
+module sram (RD_CLK, RD_EN, RD_ARST, RD_SRST, RD_ADDR, RD_DATA, WR_CLK, WR_EN, WR_ADDR, WR_DATA);
+  input RD_CLK, RD_EN, RD_ARST, RD_SRST, RD_ADDR, WR_CLK, WR_EN, WR_ADDR, WR_DATA;
+  output RD_DATA;
+endmodule
+"""
+_SRAM_PARAMETERS = (
+    "MEMID", "SIZE", "OFFSET", "ABITS", "WIDTH", "INIT",
+    *(f"RD_{name}" for name in (
+        "PORTS", "CLK_ENABLE", "CLK_POLARITY", "TRANSPARENCY_MASK", "COLLISION_X_MASK",
+        "WIDE_CONTINUATION", "CE_OVER_SRST", "ARST_VALUE", "SRST_VALUE", "INIT_VALUE",
+    )),
+    *(f"WR_{name}" for name in (
+        "PORTS", "CLK_ENABLE", "CLK_POLARITY", "PRIORITY_MASK", "WIDE_CONTINUATION",
+    )),
+)  # fmt: skip
+
+
 def _script(
-    top: str, library: Library, options: Options, straight: bool
-) -> dict[str, str]:
+    top: str, library: Library, options: Options, straight: bool, boxes: Sequence[str],
+    left_out: Collection[Buffer],
+) -> dict[str, str]:  # fmt: skip
     """Return the yosys scripts, for a folder that has design.v and library.lib: to gates and clock
     gates, and from there to cells. ``straight`` goes to gates without ABC."""
     unused = "".join(f" -dont_use {cell}" for cell in library.unused)
@@ -195,13 +224,27 @@ def _script(
     gates = ""
     if library.clock_gate:
         gates = f"clockgate -pos {library.clock_gate} -min_net_size {GATED}"
+    hidden = "".join(f"blackbox \\{name}\n" for name in boxes)
+    if left_out:
+        sizes = sorted({(buffer.words, buffer.width) for buffer in left_out})
+        kinds = [f"t:$mem_v2 r:SIZE={words} %i r:WIDTH={width} %i" for words, width in sizes]
+        hidden_memories = "\n".join([
+            "memory -nomap", "read_verilog -lib sram.v",
+            f"select -set large {' '.join(kinds)}{' %u' * (len(kinds) - 1)}",
+            "chtype -set sram @large",
+            *(f"setparam -unset {name} @large" for name in _SRAM_PARAMETERS), "",
+        ])  # fmt: skip
+    else:
+        hidden_memories = ""
+    # A part of a design is an instance in what it is a part of, and keeps its ports.
+    ports = "" if "." in top else " -ports"
     return {
         "gates.ys": f"""\
 read_liberty -lib -ignore_miss_func library.lib
 read_verilog design.v
-hierarchy -check -top {top}
+{hidden}hierarchy -check -top {top}
 proc
-check -assert
+{hidden_memories}check -assert
 synth -flatten -top {top}{booth}{adder}{early}
 opt -full
 simplemap
@@ -214,7 +257,7 @@ opt_clean -purge
 check -assert -mapped
 tee -q -o stat.json stat -json -liberty library.lib
 rename -wire
-splitnets -ports -format __
+splitnets{ports} -format __
 write_verilog -noattr -noexpr -simple-lhs netlist.v
 """,
     }

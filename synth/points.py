@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
@@ -101,14 +102,14 @@ class Point:
 
 def measure(
     point: Point, library: Library, folder: Path, *, clock_ns: float = CLOCK_NS,
-    options: flow.Options | None = None, energy: bool = False,
+    options: flow.Options = CHOICES, energy: bool = False,
 ) -> Row:  # fmt: skip
     """Return area (um2) and flip-flops, the path (ns) and, with ``energy``, picojoules of a
     multiply-accumulate of a trained model's layer, or None.
 
-    ``options`` are for all recipes, instead of those of TRIED. What is known of the same Verilog,
-    library and choices is not measured again: it lies in ``folder``. Raises SynthError with what a
-    tool has said.
+    ``options`` other than CHOICES are for all recipes, instead of those of TRIED. What is known of
+    the same Verilog, library and choices is not measured again: it lies in ``folder``. Raises
+    SynthError with what a tool has said.
     """
     unit = point.pe if point.single else point.unit
     work = folder / point.name
@@ -116,24 +117,19 @@ def measure(
     (design,) = report.find_designs(work, [], unit)
     if energy and which("iverilog") is None:
         raise SynthError("energy needs iverilog: sudo apt-get install iverilog")
-    tried = dict.fromkeys(TRIED, options) if options else TRIED
-    scripts = [flow.scripts(design.top, library, clock_ns, name, each)
-               for name, each in tried.items()]  # fmt: skip
-    made_by = [(ROOT / name).read_text(encoding="utf-8") for name in SOURCES]
-    words = (
-        design.verilog.read_text(encoding="utf-8"), library.sha256, clock_ns, scripts, made_by,
-        version("pyosys"), [each.name for each in tried.values()],
-    )  # fmt: skip
-    key = sha256(repr(words).encode()).hexdigest()[:16]
-    known = work / f"{key}{'-energy' if energy else ''}.json"
-    try:
-        row: Row = json.loads(known.read_text(encoding="utf-8"))
-        return row
-    except (OSError, ValueError):
-        pass
     if not library.has_timing or not sta.is_installed():
         raise SynthError("PEs are compared by their paths: give --liberty or --pdk, and "
                          "sudo apt-get install opensta")  # fmt: skip
+    tried = TRIED if options == CHOICES else dict.fromkeys(TRIED, options)
+    key = _key(design, library, clock_ns, tried)
+    known = folder / "known"
+    described = {"name": point.name, "command": point.command}
+    for end in ("-energy", "") if not energy else ("-energy",):
+        try:
+            row: Row = json.loads((known / f"{key}{end}.json").read_text(encoding="utf-8"))
+            return row | described
+        except (OSError, ValueError):
+            pass
     found = []
     for recipe, chosen in tried.items():
         mapped = flow.synthesise(
@@ -143,24 +139,44 @@ def measure(
         found.append((mapped.area * path.delay_ns, recipe, mapped, path))
     _, recipe, mapped, path = min(found, key=lambda entry: entry[0])
     row = {
-        "name": point.name, "area_um2": round(mapped.area, 1), "flip_flops": mapped.flip_flops,
+        "area_um2": round(mapped.area, 1), "flip_flops": mapped.flip_flops,
         "sequential_um2": round(mapped.sequential_area, 1), "delay_ns": path.delay_ns,
         "path": f"{path.start} -> {path.end}", "recipe": recipe, "clock_ns": clock_ns,
-        "pj_per_mac": None, "command": point.command,
+        "pj_per_mac": None,
     }  # fmt: skip
     if energy:
-        trace_file = work / "trace.npz"
-        alone = ["--alone", unit] if point.single else []
-        _run("sim.workload", *point.settings, *alone, "-o", str(trace_file))
-        trace = gates.load_trace(trace_file, unit)
-        vcd = gates.replay(mapped.netlist, design.top, library, trace, mapped.netlist.parent)
-        nets = power.activity(vcd, trace.cycles)
-        vcd.unlink()
-        used = power.power(design.top, library, clock_ns, mapped.netlist.parent, nets)
-        spent = used.total * trace.cycles * clock_ns * 1e-9 / trace.macs
-        row |= {"pj_per_mac": round(1e12 * spent, 3), "cycles": trace.cycles, "macs": trace.macs}
-    write(known, json.dumps(row, indent=1) + "\n")
-    return row
+        row |= _energy(point, mapped, library, clock_ns, work)
+    write(known / f"{key}{'-energy' if energy else ''}.json", json.dumps(row, indent=1) + "\n")
+    return row | described
+
+
+def _key(
+    design: report.Design, library: Library, clock_ns: float, tried: Mapping[str, flow.Options]
+) -> str:
+    """Return what equal figures have in common: all that they come from, but not its name."""
+    scripts = [flow.scripts("top", library, clock_ns, name, each) for name, each in tried.items()]
+    made_by = [(ROOT / name).read_text(encoding="utf-8") for name in SOURCES]
+    words = (
+        design.verilog.read_text(encoding="utf-8").replace(design.top, "top"), library.sha256,
+        clock_ns, scripts, made_by, version("pyosys"), [each.name for each in tried.values()],
+    )  # fmt: skip
+    return sha256(repr(words).encode()).hexdigest()[:16]
+
+
+def _energy(
+    point: Point, mapped: flow.Mapped, library: Library, clock_ns: float, work: Path
+) -> Row:
+    """Return what a netlist takes for a multiply-accumulate of a trained model's layer (pJ)."""
+    trace_file = work / "trace.npz"
+    alone = ["--alone", point.pe] if point.single else []
+    _run("sim.workload", *point.settings, *alone, "-o", str(trace_file))
+    trace = gates.load_trace(trace_file, point.pe if point.single else point.unit)
+    vcd = gates.replay(mapped.netlist, mapped.top, library, trace, mapped.netlist.parent)
+    nets = power.activity(vcd, trace.cycles)
+    vcd.unlink()
+    used = power.power(mapped.top, library, clock_ns, mapped.netlist.parent, nets)
+    spent = used.total * trace.cycles * clock_ns * 1e-9 / trace.macs
+    return {"pj_per_mac": round(1e12 * spent, 3), "cycles": trace.cycles, "macs": trace.macs}
 
 
 def _run(module: str, *arguments: str) -> None:

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ LIMIT_SECONDS = 1800
 # virtual one. Only commands that the OpenSTA of 2019 in Debian 12 has too.
 _SCRIPT = """\
 read_liberty library.lib
-read_verilog netlist.v
+{read}
 link_design {top}
 set_cmd_units -time ns -capacitance fF
 set clocks [get_ports -quiet {{clk aclk}}]
@@ -78,13 +79,18 @@ def run(top: str, name: str, script: str, library: Library, folder: Path) -> str
     return report
 
 
-def critical_path(top: str, library: Library, clock_ns: float, folder: Path) -> CriticalPath:
-    """Return the critical path of the netlist that `flow.synthesise` left in ``folder``.
+def critical_path(
+    top: str, library: Library, clock_ns: float, folder: Path, parts: Sequence[str] = ()
+) -> CriticalPath:
+    """Return the critical path of the netlist that `flow.synthesise` left in ``folder``, with those
+    of its ``parts`` in folders there.
 
     The clock is ideal and wires have no delay. The report stays in ``folder``.
     """
+    read = "\n".join(f"read_verilog {name}" for name in
+                     (*(f"{part}/netlist.v" for part in parts), "netlist.v"))  # fmt: skip
     script = _SCRIPT.format(
-        top=top, clock_ns=clock_ns, driving_cell=library.driving_cell, load=library.load
+        top=top, clock_ns=clock_ns, driving_cell=library.driving_cell, load=library.load, read=read
     )  # fmt: skip
     report = run(top, "sta", script, library, folder)
     slack = re.search(r"(-?[\d.]+)\s+slack", report)

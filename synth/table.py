@@ -43,7 +43,7 @@ class Entry:
         self.columns = [self.point(rows) for rows in (SMALL, LARGE)]
         self.flat = [self.point(64)] if flat else []
         more = [self.point(rows, outliers=2) for rows in (SMALL, LARGE)]
-        self.more = more if act_width in (8, 16) and pe in ("products", "bins") else []
+        self.more = more if act_width == 16 and pe in ("products", "bins") else []
         floating = pe in ("mac", "bins_fp16")
         units = [u for u in CONTROL if not (floating and u in ("aligner", "outlier_decode"))]
         units = [u for u in units if not (pe == "mac" and u == "combine")]
