@@ -86,10 +86,15 @@ class Trace:
     ----------
     inputs, outputs : dict
         By name of the port, as its Verilog has it: (cycles, width) array of bits, lowest first.
+    window : tuple of int
+        The cycles that count for power, the first and the one after the last: with several passes
+        those of the last one's steps, in which the results of the one before leave, as in any pass
+        of a layer; all cycles otherwise.
     """
 
     inputs: dict[str, NDArray[np.uint8]]
     outputs: dict[str, NDArray[np.uint8]]
+    window: tuple[int, int]
 
 
 def record(config: ArrayConfig, passes: Sequence[Pass]) -> dict[str, Trace]:
@@ -106,10 +111,14 @@ def record(config: ArrayConfig, passes: Sequence[Pass]) -> dict[str, Trace]:
             made.append(self)
 
     array.column = Column
-    words = [None] * _IDLE + [word for work in passes for word in cycles_of(config, work)]
+    words: list[int | None] = [None] * _IDLE
+    for work in passes:
+        begin = len(words)
+        words += cycles_of(config, work)
     last = 1 << StepLayout(config)["last"].offset
     rows: list[tuple[int, ...]] = []
     signals: list[tuple[str, str, bool, Value]] = []
+    given: list[int] = []  # the cycle of each word
 
     async def drive(ctx: Any) -> None:
         for block, component in (("array", array), ("column", made[0])):
@@ -127,13 +136,16 @@ def record(config: ArrayConfig, passes: Sequence[Pass]) -> dict[str, Trace]:
             ctx.set(array.i.valid, word is not None and not waits)
             if word is not None:
                 ctx.set(array.i.payload.as_value(), word)
+            if not waits:
+                given.append(len(rows))
             at += not waits
             left -= ctx.get(array.o.valid)
             _, _, *values = await ctx.tick().sample(*(signal for *_, signal in signals))
             rows.append(tuple(map(int, values)))
 
     simulate(array, drive)
-    traces = {block: Trace({}, {}) for block in ("array", "column")}
+    window = (given[begin], given[len(words) - 1] + 1) if len(passes) > 1 else (0, len(rows))
+    traces = {block: Trace({}, {}, window) for block in ("array", "column")}
     for (block, name, is_input, signal), values in zip(
         signals, zip(*rows, strict=True), strict=True
     ):
@@ -157,7 +169,7 @@ def record_steps(pe: Any, steps: Sequence[dict[str, int]]) -> Trace:
             rows.append(tuple(map(int, values)))
 
     simulate(pe, drive)
-    trace = Trace({}, {})
+    trace = Trace({}, {}, (0, len(rows)))
     for (name, is_input, signal), values in zip(ports, zip(*rows, strict=True), strict=True):
         (trace.inputs if is_input else trace.outputs)[name] = _bits(values, len(signal))
     return trace

@@ -101,7 +101,7 @@ def save_alone(path: Path, unit: str, work: Pass, rows: int) -> None:
     pe = {"mac_pe": MacPE, "int8_pe": Int8PE}[unit]()
     steps = steps_alone(work, rows, getattr(pe, "interleave", None))
     trace = record_steps(pe, steps)
-    arrays: dict[str, Any] = {f"{unit}:macs": len(steps)}
+    arrays: dict[str, Any] = {f"{unit}:macs": len(steps), f"{unit}:window": trace.window}
     arrays |= {f"{unit}:in:{name}": bits for name, bits in trace.inputs.items()}
     arrays |= {f"{unit}:out:{name}": bits for name, bits in trace.outputs.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -110,12 +110,14 @@ def save_alone(path: Path, unit: str, work: Pass, rows: int) -> None:
 
 
 def save(path: Path, config: ArrayConfig, passes: Sequence[Pass]) -> None:
-    """Record passes into a file of arrays: ``column:in:a``, ``array:out:o__valid``; and the
-    multiply-accumulates, ``column:macs``."""
+    """Record passes into a file of arrays: ``column:in:a``, ``array:out:o__valid``; with the cycles
+    that count, ``column:window``, and their multiply-accumulates, ``column:macs``: those of the
+    last pass."""
     arrays: dict[str, Any] = {}
-    macs = config.rows * sum(each.index.shape[1] for each in passes)
+    macs = config.rows * passes[-1].index.shape[1]
     for block, trace in record(config, passes).items():
         arrays[f"{block}:macs"] = macs * (config.columns if block == "array" else 1)
+        arrays[f"{block}:window"] = trace.window
         arrays |= {f"{block}:in:{name}": bits for name, bits in trace.inputs.items()}
         arrays |= {f"{block}:out:{name}": bits for name, bits in trace.outputs.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -159,8 +161,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", choices=list(MODELS), default="all-minilm-l6-v2")
     parser.add_argument("--layer", default="encoder.layer.0.intermediate.dense.weight",
                         help="one of its matrices (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--passes", type=int, default=1, metavar="N",
-                        help="strips of the layer (default: %(default)s)")  # fmt: skip
+    parser.add_argument(
+        "--passes", type=int, default=2, metavar="N",
+        help="strips of the layer, of which the last counts for power; it alone with what comes "
+        "before and after when there is one (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--alone", choices=("mac_pe", "int8_pe"),
                         help="the trace of this PE by itself, on four rows")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.npz")

@@ -48,8 +48,9 @@ module bench;
     #5 clk = 0;
     rst = 0;
     $dumpfile("activity.vcd");
-    $dumpvars(1, dut);
     for (n = 0; n <= {last}; n = n + 1) begin
+      if (n == {first}) $dumpvars(1, dut);
+      if (n == {end}) $dumpoff;
       i = given[n];
       #5 $fdisplay(file, "%h", o);
       clk = 1;
@@ -70,17 +71,30 @@ endmodule
 
 @dataclass(frozen=True)
 class Trace:
-    """The ports of a block by name, each a (cycles, width) array of bits, lowest first; and how
-    many multiply-accumulates it did in these cycles."""
+    """The ports of a block by name, each a (cycles, width) array of bits, lowest first; the
+    ``window`` of cycles that counts for power, the first and the one after the last, or all; and
+    how many multiply-accumulates it did in these."""
 
     inputs: dict[str, Bits]
     outputs: dict[str, Bits]
     macs: int
+    window: tuple[int, int] | None = None
+
+    @property
+    def length(self) -> int:
+        """How many cycles there are."""
+        return len(next(iter(self.inputs.values())))
+
+    @property
+    def counted(self) -> tuple[int, int]:
+        """The first cycle that counts, and the one after the last."""
+        return self.window or (0, self.length)
 
     @property
     def cycles(self) -> int:
-        """How many cycles there are."""
-        return len(next(iter(self.inputs.values())))
+        """How many cycles count."""
+        first, end = self.counted
+        return end - first
 
 
 def load_trace(path: Path, unit: str) -> Trace:
@@ -88,6 +102,7 @@ def load_trace(path: Path, unit: str) -> Trace:
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             macs = int(file[f"{unit}:macs"])
+            first, end = map(int, file[f"{unit}:window"])
             inputs, outputs = (
                 {key.removeprefix(start): file[key] for key in file if key.startswith(start)}
                 for start in (f"{unit}:in:", f"{unit}:out:")
@@ -100,11 +115,14 @@ def load_trace(path: Path, unit: str) -> Trace:
     sizes = {bits.shape[0] if bits.ndim == 2 else 0 for bits in tables}
     if not inputs or not outputs or len(sizes) != 1 or not all(sizes) or macs < 1:
         raise SynthError(f"{path}: the ports of {unit} are not (cycles, width) bits of one length")
-    return Trace(inputs, outputs, macs)
+    if not 0 <= first < end <= min(sizes):
+        raise SynthError(f"{path}: {unit} has {min(sizes)} cycles, and none of {first} to {end}")
+    return Trace(inputs, outputs, macs, (first, end))
 
 
 def replay(netlist: Path, top: str, library: Library, trace: Trace, folder: Path) -> Path:
-    """Run a netlist on the inputs of ``trace``; return the changes of its nets as VCD.
+    """Run a netlist on the inputs of ``trace``; return the changes of its nets, in the cycles that
+    count, as VCD.
 
     ``SynthError`` when an output differs in any cycle, which says where, or a tool fails.
     """
@@ -160,8 +178,9 @@ def _bench(top: str, trace: Trace) -> str:
         sum(bits.shape[1] for bits in ports.values()) - 1 for ports in (trace.inputs, trace.outputs)
     )
     return _BENCH.format(
-        top=top, inputs=inputs, outputs=outputs, last=trace.cycles - 1, ports=",\n    ".join(pins)
-    )
+        top=top, inputs=inputs, outputs=outputs, last=trace.length - 1, first=trace.counted[0],
+        end=trace.counted[1], ports=",\n    ".join(pins),
+    )  # fmt: skip
 
 
 def _hex(bits: Bits) -> str:
@@ -174,8 +193,8 @@ def _hex(bits: Bits) -> str:
 
 def _compare(top: str, trace: Trace, lines: list[str]) -> None:
     """Refuse outputs that are not those of the trace."""
-    if len(lines) != trace.cycles:
-        raise SynthError(f"{top}: the netlist ran {len(lines)} cycles, not {trace.cycles}")
+    if len(lines) != trace.length:
+        raise SynthError(f"{top}: the netlist ran {len(lines)} cycles, not {trace.length}")
     wanted = _hex(np.concatenate(list(trace.outputs.values()), axis=1)).split()
     digits = -(-sum(bits.shape[1] for bits in trace.outputs.values()) // 4)
     for cycle, (line, right) in enumerate(zip(lines, wanted, strict=True)):

@@ -168,8 +168,9 @@ def _energy(
 ) -> Row:
     """Return what a netlist takes for a multiply-accumulate of a trained model's layer (pJ)."""
     trace_file = work / "trace.npz"
-    alone = ["--alone", point.pe] if point.single else []
-    _run("sim.workload", *point.settings, *alone, "-o", str(trace_file))
+    # What the first column of an array sees is what its only one does.
+    which = ["--alone", point.pe] if point.single else ["--set", "columns=1"]
+    _run("sim.workload", *point.settings, *which, "-o", str(trace_file))
     trace = gates.load_trace(trace_file, point.pe if point.single else point.unit)
     vcd = gates.replay(mapped.netlist, mapped.top, library, trace, mapped.netlist.parent)
     nets = power.activity(vcd, trace.cycles)

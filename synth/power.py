@@ -63,7 +63,8 @@ class Power:
 
 
 def activity(vcd: Path, cycles: int) -> dict[str, Activity]:
-    """Return the activity of the nets of a VCD by name; it has ``cycles`` cycles."""
+    """Return the activity of the nets of a VCD by name; it has ``cycles`` cycles, and nothing that
+    counts after all nets are unknown."""
     names: dict[str, list[str]] = {}
     now, begun, ended = 0, None, 0
     value: dict[str, str] = {}
@@ -78,7 +79,7 @@ def activity(vcd: Path, cycles: int) -> dict[str, Activity]:
                 old = value.get(code)
                 if old == "1":
                     high[code] = high.get(code, 0) + now - since[code]
-                if old is not None and old != new:
+                if old in ("0", "1") and new in ("0", "1") and old != new:
                     changes[code] = changes.get(code, 0) + 1
                 value[code], since[code] = new, now
             elif token.kind is TokenKind.CHANGE_TIME:
