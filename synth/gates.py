@@ -30,7 +30,8 @@ write_verilog -noattr models.v
 _CHILD = "from pyosys import libyosys as ys; ys.run_pass('script models.ys', ys.Design())"
 
 # Inputs change after the clock's edge and outputs are taken before the next. A cycle of reset is
-# before the first one, in which the block idles. Nothing takes time: there are no glitches.
+# before the first one, in which the block idles. Nothing takes time: there are no glitches. A
+# cycle that counts goes from the edge before it to its own.
 _BENCH = """\
 `timescale 1ns / 1ps
 module bench;
@@ -48,13 +49,14 @@ module bench;
     #5 clk = 0;
     rst = 0;
     $dumpfile("activity.vcd");
+    if ({first} == 0) $dumpvars(1, dut);
     for (n = 0; n <= {last}; n = n + 1) begin
-      if (n == {first}) $dumpvars(1, dut);
-      if (n == {end}) $dumpoff;
       i = given[n];
       #5 $fdisplay(file, "%h", o);
       clk = 1;
-      #5 clk = 0;
+      if (n == {first} - 1) $dumpvars(1, dut);
+      #5 if (n == {end} - 1 && {first} > 0) $dumpoff;
+      clk = 0;
     end
     $finish;
   end
@@ -72,8 +74,8 @@ endmodule
 @dataclass(frozen=True)
 class Trace:
     """The ports of a block by name, each a (cycles, width) array of bits, lowest first; the
-    ``window`` of cycles that counts for power, the first and the one after the last, or all; and
-    how many multiply-accumulates it did in these."""
+    ``window`` of cycles that counts for power, the first, not 0, and the one after the last; and
+    how many multiply-accumulates it did in these. All count without a window."""
 
     inputs: dict[str, Bits]
     outputs: dict[str, Bits]
@@ -115,7 +117,7 @@ def load_trace(path: Path, unit: str) -> Trace:
     sizes = {bits.shape[0] if bits.ndim == 2 else 0 for bits in tables}
     if not inputs or not outputs or len(sizes) != 1 or not all(sizes) or macs < 1:
         raise SynthError(f"{path}: the ports of {unit} are not (cycles, width) bits of one length")
-    if not 0 <= first < end <= min(sizes):
+    if (first, end) != (0, min(sizes)) and not 0 < first < end <= min(sizes):
         raise SynthError(f"{path}: {unit} has {min(sizes)} cycles, and none of {first} to {end}")
     return Trace(inputs, outputs, macs, (first, end))
 
