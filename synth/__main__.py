@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -17,7 +18,19 @@ from rich.progress import (
     TimeRemainingColumn,
 )  # fmt: skip
 
-from synth import SynthError, explore, flow, gates, limits, pdk, points, report, sky130, table
+from synth import (
+    SynthError,
+    explore,
+    flow,
+    gates,
+    limits,
+    pdk,
+    points,
+    report,
+    sky130,
+    table,
+    whole,
+)
 from synth.files import write
 from synth.library import Library, load
 
@@ -47,7 +60,8 @@ def _parser() -> argparse.ArgumentParser:
         ("area", "print the area of each configuration, one line each"),
         ("run", "area, cells, critical path and limits: a table, JSON and CSV"),
         ("table", "the array's PEs and their references beside each other, area, path and energy; "
-         "takes an hour, and what is done already is not done again"),
+         "blocks, buffers, decode units, whole arrays; takes two hours, and what is done is not "
+         "done again"),
         ("power", "what a netlist takes to do what `python -m sim.workload` has seen the RTL do; "
          "every output has to be the RTL's"),
         ("explore", "measure PEs by kind, width, rows and codebook, and write a page with Pareto "
@@ -109,7 +123,8 @@ def _add_table(command: argparse.ArgumentParser) -> None:
     """Add the arguments of `table`, whose clock and options are those of `synth.points`."""
     command.add_argument(
         "--only", action="append", default=[], metavar="WORDS",
-        help='PEs whose title has these words, as "products, 16 bits"; may be given several times',
+        help='only PEs whose title has these words, as "products, 16 bits"; may be given several '
+        "times",
     )  # fmt: skip
     command.add_argument("--report", type=Path, metavar="FILE.md",
                          help="also write the table as a page")  # fmt: skip
@@ -231,21 +246,32 @@ def _table(options: argparse.Namespace, words: str) -> int:
         TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True), transient=True,
         disable=not sys.stderr.isatty(),
     )  # fmt: skip
+    made, folder = report.made_by(library), options.output / "points" / library.name
+    others: list[dict[str, Any]] = []
     with bar:
-        task = bar.add_task(library.name, total=table.count(chosen))
-        rows, failed = table.run(
-            chosen, library, options.output / "points" / library.name,
-            lambda name: bar.update(task, advance=1, description=name),
-        )  # fmt: skip
+        others_count = 0 if options.only else whole.count()
+        task = bar.add_task(library.name, total=table.count(chosen) + others_count)
+
+        def done(name: str) -> None:
+            bar.update(task, advance=1, description=name)
+
+        rows, failed = table.run(chosen, library, folder, done)
+        if not options.only:
+            others, others_failed = whole.run(library, folder, done)
+            failed += others_failed
     for sentence in failed:
         print(f"synth: {sentence}", file=sys.stderr)
     if table.REFERENCE.name not in rows:
         return 1
     found = table.figures(chosen, rows)
-    Console(width=None if sys.stdout.isatty() else 160).print(table.table(found, library))
-    paths = table.save(found, library, options.output)
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(table.table(found, library))
+    if others:
+        console.print(table.whole_table(others, library))
+    name = "some" if options.only else "table"
+    paths = table.save(found, others, library, options.output, name)
     if options.report:
-        write(options.report, table.page(found, library, words))
+        write(options.report, table.page(found, others, library, words, made))
         paths.append(options.report)
     print("written: " + ", ".join(str(path) for path in paths))
     return 1 if failed else 0

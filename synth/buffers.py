@@ -17,8 +17,8 @@ MACROS = {
     "sg13g2": {64: 50489.1, 256: 93180.5, 512: 150102.4, 1024: 263946.1, 2048: 491633.6}
 }
 DENSITY = 0.52
-"""Areas of the smallest NAND2 that a bit of SRAM takes where a library has no macros: as in
-SG13G2, whose largest has 3.75 um2 a bit beside 7.26 um2."""
+"""Areas of the smallest gate of two inputs that a bit of SRAM takes where a library has no macros:
+as in SG13G2, whose largest has 3.75 um2 a bit beside 7.26 um2."""
 
 _MODULE = re.compile(r"^module (\\\S+|\w+)")
 _INSTANCE = re.compile(r"^  (\\\S+|\w+) +\S+ \($")
@@ -69,12 +69,12 @@ def buffers(verilog: str) -> Counter[Buffer]:
     return total
 
 
-def area(buffer: Buffer, library: str, nand2: float) -> float:
+def area(buffer: Buffer, library: str, gate: float) -> float:
     """Return the um2 of a buffer in SRAM of ``library``: of its macros those that take the least,
-    or by DENSITY of ``nand2``, the area of its smallest NAND2."""
+    or by DENSITY of ``gate``, the area of its smallest gate of two inputs."""
     macros = next((sizes for start, sizes in MACROS.items() if library.startswith(start)), None)
     if macros is None:
-        return DENSITY * nand2 * buffer.bits
+        return DENSITY * gate * buffer.bits
     across = -(-buffer.width // MACRO_WIDTH)
     best = [0.0]
     for words in range(64, buffer.words + 64, 64):
@@ -86,4 +86,4 @@ def source(library: str) -> str:
     """Return where the areas of buffers come from, in words."""
     if any(library.startswith(start) for start in MACROS):
         return "macros of one port, 64 bits wide, of the process kit"
-    return f"{DENSITY} areas of a NAND2 a bit, as the largest macro of SG13G2"
+    return f"{DENSITY} areas of the smallest two-input gate a bit, as SG13G2's largest macro"

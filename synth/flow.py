@@ -190,22 +190,28 @@ def _yosys(folder: Path, library: Library, options: Options) -> int:
         ).returncode  # fmt: skip
 
 
-# A memory that is left out, as yosys calls its ports.
+# A memory that is left out, with the ports and parameters that yosys gives one.
 _SRAM = """\
 (* blackbox *)
-module sram (RD_CLK, RD_EN, RD_ARST, RD_SRST, RD_ADDR, RD_DATA, WR_CLK, WR_EN, WR_ADDR, WR_DATA);
-  input RD_CLK, RD_EN, RD_ARST, RD_SRST, RD_ADDR, WR_CLK, WR_EN, WR_ADDR, WR_DATA;
-  output RD_DATA;
+module sram #(parameter ABITS = 1, WIDTH = 1, RD_PORTS = 1, WR_PORTS = 1) (
+  input [RD_PORTS-1:0] RD_CLK, RD_EN, RD_ARST, RD_SRST,
+  input [RD_PORTS*ABITS-1:0] RD_ADDR,
+  output [RD_PORTS*WIDTH-1:0] RD_DATA,
+  input [WR_PORTS-1:0] WR_CLK,
+  input [WR_PORTS*ABITS-1:0] WR_ADDR,
+  input [WR_PORTS*WIDTH-1:0] WR_EN, WR_DATA
+);
 endmodule
 """
-_SRAM_PARAMETERS = (
-    "MEMID", "SIZE", "OFFSET", "ABITS", "WIDTH", "INIT",
+_SRAM_SIZES = ("ABITS", "WIDTH", "RD_PORTS", "WR_PORTS")
+_SRAM_OTHERS = (
+    "MEMID", "SIZE", "OFFSET", "INIT",
     *(f"RD_{name}" for name in (
-        "PORTS", "CLK_ENABLE", "CLK_POLARITY", "TRANSPARENCY_MASK", "COLLISION_X_MASK",
-        "WIDE_CONTINUATION", "CE_OVER_SRST", "ARST_VALUE", "SRST_VALUE", "INIT_VALUE",
+        "CLK_ENABLE", "CLK_POLARITY", "TRANSPARENCY_MASK", "COLLISION_X_MASK", "WIDE_CONTINUATION",
+        "CE_OVER_SRST", "ARST_VALUE", "SRST_VALUE", "INIT_VALUE",
     )),
     *(f"WR_{name}" for name in (
-        "PORTS", "CLK_ENABLE", "CLK_POLARITY", "PRIORITY_MASK", "WIDE_CONTINUATION",
+        "CLK_ENABLE", "CLK_POLARITY", "PRIORITY_MASK", "WIDE_CONTINUATION",
     )),
 )  # fmt: skip
 
@@ -232,10 +238,11 @@ def _script(
             "memory -nomap", "read_verilog -lib sram.v",
             f"select -set large {' '.join(kinds)}{' %u' * (len(kinds) - 1)}",
             "chtype -set sram @large",
-            *(f"setparam -unset {name} @large" for name in _SRAM_PARAMETERS), "",
+            *(f"setparam -unset {name} @large" for name in _SRAM_OTHERS), "",
         ])  # fmt: skip
+        bare = "".join(f"setparam -unset {name} t:sram\n" for name in _SRAM_SIZES)
     else:
-        hidden_memories = ""
+        hidden_memories = bare = ""
     # A part of a design is an instance in what it is a part of, and keeps its ports.
     ports = "" if "." in top else " -ports"
     return {
@@ -256,7 +263,7 @@ abc -liberty library.lib -script abc.script{constraints}{unused}
 opt_clean -purge
 check -assert -mapped
 tee -q -o stat.json stat -json -liberty library.lib
-rename -wire
+{bare}rename -wire
 splitnets{ports} -format __
 write_verilog -noattr -noexpr -simple-lhs netlist.v
 """,

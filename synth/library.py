@@ -64,7 +64,8 @@ class Library:
     ``driving_cell`` drives every input and ``load`` fF hang on every output; both are None when
     the library has no timing. ``unused`` are names of cells that are kept from the mapper.
     ``clock_gate`` is its smallest clock gate for rising edges, cell and pins, if it has one;
-    ``buffer`` the driving cell with its pins, if that is a buffer.
+    ``buffer`` the driving cell with its pins, if that is a buffer; ``smallest_gate`` the area of
+    the smallest gate of two inputs in um2.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Library:
     flip_flops: frozenset[str]
     clock_gate: str | None = None
     buffer: str | None = None
+    smallest_gate: float = 0.0
 
     @property
     def has_timing(self) -> bool:
@@ -119,6 +121,8 @@ def load(source: Path, folder: Path, *more: Path) -> Library:
             ((c.area, f"{c.name} {c.clock_gate}") for c in cells if c.clock_gate), default=(0, None)
         )[1],
         buffer=f"{driver.name} {_through(driver)}" if driver and _is_buffer(driver) else None,
+        smallest_gate=min((c.area for c in cells if len(c.inputs) == 2 and len(c.outputs) == 1
+                           and c.function and not c.is_sequential), default=0.0),
     )
 
 

@@ -15,7 +15,7 @@ from synth import SynthError, flow, gates, power, report, sta
 from synth.files import write
 from synth.library import Library
 
-__all__ = ["CHOICES", "CLOCK_NS", "SINGLE", "TRIED", "Point", "measure"]
+__all__ = ["CHOICES", "CLOCK_NS", "SINGLE", "TRIED", "Point", "key", "measure"]
 
 Row = dict[str, Any]
 ROOT = Path(__file__).resolve().parent.parent
@@ -121,12 +121,12 @@ def measure(
         raise SynthError("PEs are compared by their paths: give --liberty or --pdk, and "
                          "sudo apt-get install opensta")  # fmt: skip
     tried = TRIED if options == CHOICES else dict.fromkeys(TRIED, options)
-    key = _key(design, library, clock_ns, tried)
+    found_at = key(design, library, clock_ns, tried)
     known = folder / "known"
     described = {"name": point.name, "command": point.command}
     for end in ("-energy", "") if not energy else ("-energy",):
         try:
-            row: Row = json.loads((known / f"{key}{end}.json").read_text(encoding="utf-8"))
+            row: Row = json.loads((known / f"{found_at}{end}.json").read_text(encoding="utf-8"))
             return row | described
         except (OSError, ValueError):
             pass
@@ -146,11 +146,11 @@ def measure(
     }  # fmt: skip
     if energy:
         row |= _energy(point, mapped, library, clock_ns, work)
-    write(known / f"{key}{'-energy' if energy else ''}.json", json.dumps(row, indent=1) + "\n")
+    write(known / f"{found_at}{'-energy' if energy else ''}.json", json.dumps(row, indent=1) + "\n")
     return row | described
 
 
-def _key(
+def key(
     design: report.Design, library: Library, clock_ns: float, tried: Mapping[str, flow.Options]
 ) -> str:
     """Return what equal figures have in common: all that they come from, but not its name."""

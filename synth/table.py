@@ -1,10 +1,13 @@
-"""The PEs beside each other: one run, library, flow and clock; `python -m synth table`."""
+"""What there is of each other in hardware, PEs first: one run, library, flow and clock.
+
+`python -m synth table`.
+"""
 
 import csv
 import io
 import json
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from os import cpu_count
@@ -14,13 +17,14 @@ from typing import Any
 
 from rich.table import Table
 
-from synth import SynthError, report
+from synth import SynthError, buffers, report, whole
 from synth.files import write
 from synth.library import Library
 from synth.points import CLOCK_NS, SINGLE, TRIED, Point, measure
 
 __all__ = [
     "COLUMNS", "REFERENCE", "Entry", "count", "entries", "figures", "page", "run", "save", "table",
+    "whole_table",
 ]  # fmt: skip
 
 Row = dict[str, Any]
@@ -219,6 +223,20 @@ HEADS = (
 )  # fmt: skip
 
 
+WHOLE_HEADS = (
+    "what", "sizes", "um2", "buffers um2", "buffers bits", "flip-flops", "path ns", "um2 each",
+    "per area",
+)  # fmt: skip
+
+
+def _whole_cells(row: Row) -> list[str]:
+    numbers = (("area_um2", ",.0f"), ("buffer_um2", ",d"), ("buffer_bits", ",d"),
+               ("flip_flops", ",d"), ("delay_ns", ".2f"), ("lane_um2", ",d"),
+               ("per_area", ".2f"))  # fmt: skip
+    return [row["what"], row["sizes"],
+            *("-" if row[name] is None else format(row[name], form) for name, form in numbers)]
+
+
 def _cells(row: Row) -> list[str]:
     def number(name: str, form: str) -> str:
         return "-" if row[name] is None else format(row[name], form)
@@ -242,36 +260,59 @@ def table(rows: Sequence[Row], library: Library) -> Table:
     return result
 
 
-def save(rows: Sequence[Row], library: Library, folder: Path) -> list[Path]:
-    """Write the table as JSON, with how it was made, and as CSV; return the paths."""
+def whole_table(rows: Sequence[Row], library: Library) -> Table:
+    """Return the table of blocks, decode units and arrays that a person reads."""
+    result = Table(title=f"{library.name}, mapped for {CLOCK_NS:g} ns", title_justify="left")
+    for n, head in enumerate(WHOLE_HEADS):
+        result.add_column(head, justify="left" if n < 2 else "right")
+    for row in rows:
+        result.add_row(*_whole_cells(row))
+    return result
+
+
+def save(
+    rows: Sequence[Row], others: Sequence[Row], library: Library, folder: Path, name: str
+) -> list[Path]:
+    """Write the tables, of PEs and of all else, as JSON, with how they were made, and as CSV, their
+    files called ``name``; return the paths."""
     document = report.made_by(library) | {
         "clock_ns": CLOCK_NS, "recipes": {name: each.name for name, each in TRIED.items()},
-        "rows": list(rows),
+        "pes": list(rows), "whole": list(others),
     }
-    lines = io.StringIO()
-    writer = csv.DictWriter(lines, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    paths = [folder / f"pes-{library.name}.{end}" for end in ("json", "csv")]
-    texts = (json.dumps(document, indent=1) + "\n", lines.getvalue())
-    for path, text in zip(paths, texts, strict=True):
-        write(path, text)
-    return paths
+    texts = {folder / f"{name}-{library.name}.json": json.dumps(document, indent=1) + "\n"}
+    for what, columns, lines in (("pes", COLUMNS, rows), ("whole", whole.COLUMNS, others)):
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
+        if lines:
+            texts[folder / f"{name}-{what}-{library.name}.csv"] = text.getvalue()
+    for path, content in texts.items():
+        write(path, content)
+    return list(texts)
 
 
 LAYER = "encoder.layer.0.intermediate.dense.weight"
 
 
-def page(rows: Sequence[Row], library: Library, command: str) -> str:
-    """Return the page of the table, with all it takes to repeat it."""
-    lines = ["| " + " | ".join(HEADS) + " |", "|" + "---|" * len(HEADS)]
-    lines += ["| " + " | ".join(_cells(row)) + " |" for row in rows]
-    made = report.made_by(library)
+def _markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def page(
+    rows: Sequence[Row], others: Sequence[Row], library: Library, command: str, made: Row
+) -> str:
+    """Return the page of the tables, with all it takes to repeat them; ``made`` is what they come
+    from, by `report.made_by`."""
     recipes = ", ".join(f"`{name}` ({options.name})" for name, options in TRIED.items())
     template = Path(__file__).parent / "templates" / "pes.md"
     return template.read_text(encoding="utf-8").format(
         library=library.name, clock=CLOCK_NS, recipes=recipes,
-        table="\n".join(lines), small=SMALL, large=LARGE, columns=ARRAY_COLUMNS, layer=LAYER,
+        table=_markdown(HEADS, map(_cells, rows)),
+        whole=_markdown(WHOLE_HEADS, map(_whole_cells, others)),
+        buffers=buffers.source(library.name), small=SMALL, large=LARGE, columns=ARRAY_COLUMNS,
+        layer=LAYER,
         command=command, commit=made["commit"], date=datetime.now(UTC).date().isoformat(),
         tools=f"pyosys {made['tools']['pyosys']}, OpenSTA, Icarus",
         machine=f"{platform.machine()} {platform.system()}, {cpu_count()} cores",

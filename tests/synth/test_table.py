@@ -11,7 +11,7 @@ from gobo_rtl.pe.mac import MacPE
 from sim.golden.mac import mac
 from sim.passes import Pass, record_steps
 from sim.workload import steps_alone
-from synth import SynthError, flow, points, sta, table
+from synth import SynthError, flow, points, report, sta, table, whole
 from synth.__main__ import main
 from synth.library import load
 from synth.points import Point
@@ -73,13 +73,21 @@ def test_the_page_has_every_row_and_how_it_was_made(tmp_path: Path) -> None:
     entry = table.Entry("products")
     found = table.figures([entry], made_up(entry))
     library = load(TOY, tmp_path)
-    text = table.page(found, library, "python -m synth table")
+    other = dict.fromkeys(whole.COLUMNS) | {
+        "what": "fetch", "sizes": "16 rows", "area_um2": 12345.6, "buffer_um2": 7,
+        "flip_flops": 3, "delay_ns": 1.5, "command": "",
+    }  # fmt: skip
+    made = report.made_by(library)
+    text = table.page(found, [other], library, "python -m synth table", made)
+    assert "\n| fetch | 16 rows | 12,346 | 7 | - | 3 | 1.50 | - | - |\n" in text
     assert text.count("\n| products, 16 bits |") == 3
     assert library.sha256 in text and "- command: `python -m synth table`" in text
-    paths = table.save(found, library, tmp_path)
+    paths = table.save(found, [other], library, tmp_path, "table")
     document = json.loads(paths[0].read_text())
-    assert document["rows"] == found and document["recipes"]["plain"] == "han-carlson+tree16"
-    assert paths[1].read_text().splitlines()[0] == ",".join(table.COLUMNS)
+    assert document["pes"] == found and document["recipes"]["plain"] == "han-carlson+tree16"
+    assert document["whole"] == [other]
+    for path, columns in zip(paths[1:], (table.COLUMNS, whole.COLUMNS), strict=True):
+        assert path.read_text().splitlines()[0] == ",".join(columns)
 
 
 def test_a_title_that_no_pe_has_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
