@@ -22,12 +22,12 @@ PYTEST := $(RUN) pytest -n $(JOBS)
 LIBRARY = $(if $(LIBERTY),--liberty $(LIBERTY)) $(if $(PDK),--pdk $(PDK)) \
     $(if $(PDK_DIR),--pdk-dir "$(PDK_DIR)")
 
-.PHONY: help demo test test-torch verilog sim model-sim cycles synth power pes explore fpga utilisation lint bench proof
+.PHONY: help demo test test-torch verilog sim model-sim cycles synth synth-history power pes explore fpga utilisation lint bench proof
 .PHONY: exhaustive sabotage clean .venv .venv-torch .venv-bench .venv-fpga
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; \
-	    do printf '  make %-11s %s\n' "$$name" "$$text"; done
+	    do printf '  make %-13s %s\n' "$$name" "$$text"; done
 
 .venv:  ## make or mend .venv and check the system's tools (the others do it themselves)
 	$(SETUP)
@@ -59,9 +59,14 @@ model-sim: .venv  ## all FC layers of a trained model through the simulated acce
 cycles: .venv  ## cycles of one encoder of BERT-Base on the simulated accelerator
 	@$(RUN) sim.verilated cycles
 
-synth: .venv  ## area and critical path of the decode units; LIBERTY=file or PDK=name
+synth: .venv  ## area, critical path and limits of decode units and blocks; LIBERTY=file or PDK=name
 	@$(RUN) gobo_rtl verilog --all --unit decode -o build/verilog
-	@$(RUN) synth run $(LIBRARY)
+	@$(RUN) gobo_rtl verilog --config tiny --unit blocks -o build/blocks/tiny
+	@$(RUN) synth run $(LIBRARY) $(HISTORY)
+	@$(RUN) synth run --unit blocks --verilog build/blocks/tiny $(LIBRARY) $(HISTORY)
+
+synth-history: HISTORY := --history docs/results/synth-history.csv
+synth-history: synth  ## the same, and a line for each with the commit in docs/results/synth-history.csv
 
 power: .venv  ## energy of a column of PEs at work on a real layer; LIBERTY or PDK, and OpenSTA
 	@$(RUN) sim.workload --config default -o build/workload/default.npz
@@ -69,8 +74,8 @@ power: .venv  ## energy of a column of PEs at work on a real layer; LIBERTY or P
 	@$(RUN) synth power --unit column --config default --verilog build/blocks \
 	    --trace build/workload/default.npz $(LIBRARY)
 
-pes: .venv  ## PEs and references in one table: area, path, energy; LIBERTY or PDK; resumable, an hour
-	@$(RUN) synth table $(LIBRARY)
+pes: .venv  ## PEs, blocks, arrays in tables: area, path, energy; LIBERTY or PDK; resumable, two hours
+	@$(RUN) synth table --report build/synth/synthesis.md $(LIBRARY)
 
 explore: .venv  ## PEs side by side, as a page with Pareto plots; LIBERTY or PDK; resumable, hours
 	@$(RUN) synth explore --picture build/explore/pareto.svg $(LIBRARY) $(EXPLORE)

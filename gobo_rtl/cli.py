@@ -141,8 +141,9 @@ def main(arguments: list[str] | None = None) -> int:
     which.add_argument("--config", metavar="NAME", help="a named configuration, see `list`")
     which.add_argument("--all", action="store_true", help="all named configurations")
     make.add_argument(
-        "--unit", choices=UNITS | BLOCKS, metavar="UNIT",
-        help="only this unit, or a block, see `list` (default: every unit that has the name)",
+        "--unit", choices=[*UNITS, *BLOCKS, "blocks"], metavar="UNIT",
+        help="only this unit, or a block, see `list`; `blocks` for all of these (default: every "
+        "unit that has the name)",
     )  # fmt: skip
     make.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE", dest="changes",

@@ -23,6 +23,7 @@ from synth import (
     explore,
     flow,
     gates,
+    history,
     limits,
     pdk,
     points,
@@ -105,12 +106,21 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--unit", default="decode",
             help="what to take, also a block of an accelerator as `python -m gobo_rtl list` shows "
-            "them (default: %(default)s)",
+            "them, or all `blocks` that are in the folder (default: %(default)s)",
         )  # fmt: skip
         command.add_argument(
             "--verilog", type=Path, default=Path("build/verilog"), metavar="DIR",
             help="where UNIT_NAME.v and .json are (default: %(default)s)",
         )  # fmt: skip
+        if name == "run":
+            command.add_argument(
+                "--update", action="store_true",
+                help="make what is measured the limits in synth/limits.toml",
+            )  # fmt: skip
+            command.add_argument(
+                "--history", type=Path, metavar="FILE.csv",
+                help="add a line for each module to this file, of a commit without changes",
+            )  # fmt: skip
         if name == "power":
             command.add_argument(
                 "--trace", type=Path, required=True, metavar="FILE.npz",
@@ -181,6 +191,8 @@ def _run(options: argparse.Namespace, words: str) -> int:
         options.verilog, options.config, options.unit
     )  # fmt: skip
     errors = Console(stderr=True)
+    wants_history = options.command == "run" and options.history
+    commit = history.clean_commit(options.history.resolve().parent) if wants_history else ""
     first, *more = _library(options)
     if is_sweep:
         liberty = tuple(path.resolve() for path in (first, *more))
@@ -204,11 +216,17 @@ def _run(options: argparse.Namespace, words: str) -> int:
         for row in rows:
             print(f"{row['config']:8} {row['area_um2']:12,.1f} um2 in {library.name}")
         return 0
-    paths = report.save(rows, library, options.clock, options.output)
+    paths = report.save(rows, library, options.clock, options.output, options.unit)
     Console(width=None if sys.stdout.isatty() else 110).print(
         report.table(rows, library, options.clock)
     )
     print("written: " + ", ".join(str(path) for path in paths))
+    if options.history:
+        added = history.append(options.history, rows, library, options.clock, commit)
+        print(f"{options.history}: {added} lines added")
+    if options.update and choices == flow.DEFAULT:
+        limits.update(library.name, rows)
+        print(f"{limits.FILE}: limits of {len(rows)} modules updated")
     # Limits are of what the flow does by itself.
     all_limits = limits.read() if choices == flow.DEFAULT else {}
     sentences = [text for row in rows for text in limits.over(all_limits, library.name, row)]

@@ -35,6 +35,7 @@ _SMALL = "dc2; strash; &get -n; &dch -f; &nf{target}; &put"
 _FAST = _SMALL.replace("&nf", "&nf -p")
 _SIZES = "; topo; buffer -N 16; topo; upsize{target}; dnsize{target}; stime -p"
 _TREES = "; topo; buffer -c -N {fanout}; topo; upsize{{target}}; dnsize{{target}}; stime -p"
+_CHOICES = _KEPT + "&get -n; &st; &synch2; &nf{target}; &put"
 
 # Ways to map, from the smallest result to the quickest.
 RECIPES = {
@@ -43,8 +44,8 @@ RECIPES = {
     "quicker": _START + _FAST + _TREES.format(fanout=10),
     "quickest": _START + _SMALL + _TREES.format(fanout=8),
     "direct": _KEPT + "balance; &get -n; &nf -p{target}; &put" + _TREES.format(fanout=8),
-    "choices": _KEPT + "&get -n; &st; &synch2; &nf{target}; &put" + _TREES.format(fanout=10),
-    "plain": "strash; &get -n; &nf{target}; &put" + _SIZES.replace("buffer -N 16; topo; ", ""),
+    "choices": _CHOICES + _TREES.format(fanout=16),
+    "plain": _CHOICES + _SIZES.replace("buffer -N 16; topo; ", ""),
 }
 STRAIGHT = ("direct", "choices", "plain")  # keep what yosys made of adders, trees and all
 _ABC_AREA = _START + _SMALL.format(target="")

@@ -1,13 +1,14 @@
-"""Upper limits of area and delay, a table per library and configuration in limits.toml."""
+"""Upper limits of area and delay, a table per library and module in limits.toml."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from synth import SynthError
+from synth.files import write
 
-__all__ = ["FILE", "SLACK", "over", "read"]
+__all__ = ["FILE", "SLACK", "over", "read", "update"]
 
 FILE = Path(__file__).parent / "limits.toml"
 SLACK = 0.02  # what another version of a tool or of the emitted names may cost
@@ -28,6 +29,23 @@ def read(path: Path = FILE) -> Limits:
                         f"there are {' and '.join(UNITS)}, above 0"
                     )
     return limits
+
+
+def update(library: str, rows: Iterable[Mapping[str, Any]], path: Path = FILE) -> None:
+    """Make what was measured the limits of its modules, whatever they were; all else stays."""
+    limits = read(path)
+    name = next((start for start in limits if library.startswith(start)), library)
+    for row in rows:
+        limits.setdefault(name, {})[row["top"]] = {
+            measure: row[measure] for measure in UNITS if row[measure] is not None
+        }
+    text = path.read_text(encoding="utf-8")
+    lines = [text[: text.index("\n[")].rstrip() if "\n[" in text else text.rstrip()]
+    for start, modules in limits.items():
+        for module, measures in modules.items():
+            lines += ["", f"[{start}.{module}]"]
+            lines += [f"{measure} = {limit:.6g}" for measure, limit in measures.items()]
+    write(path, "\n".join(lines) + "\n")
 
 
 def over(limits: Limits, library: str, row: Mapping[str, Any]) -> list[str]:

@@ -19,10 +19,10 @@ __all__ = ["CHOICES", "CLOCK_NS", "SINGLE", "TRIED", "Point", "key", "measure"]
 
 Row = dict[str, Any]
 ROOT = Path(__file__).resolve().parent.parent
-CHOICES = flow.Options(adder="han-carlson", fanout=16)
+CHOICES = flow.Options(adder="han-carlson", fanout=12)
 """Options that are good for PEs of every kind, by area times path."""
-CLOCK_NS = 2.0
-TRIED = {"direct": CHOICES, "plain": CHOICES, "choices": flow.Options(adder="sklansky", fanout=16)}
+CLOCK_NS = 1.5
+TRIED = dict.fromkeys(("direct", "plain", "choices"), CHOICES)
 """Recipes, with their options, of which the best by area times path counts for each PE."""
 # What a figure comes from beside its Verilog: when these change, it is made again.
 SOURCES = tuple(f"synth/{name}.py" for name in ("child", "flow", "gates", "points", "power", "sta"))

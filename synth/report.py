@@ -69,7 +69,15 @@ class Design:
 
 
 def find_designs(folder: Path, names: Sequence[str], unit: str = "decode") -> list[Design]:
-    """Return the designs of a unit in ``folder`` called ``names``, or all when there are none."""
+    """Return the designs of a unit in ``folder`` called ``names``, or all when there are none;
+    ``unit`` "blocks" stands for all units but an array, which is made of them."""
+    if unit == "blocks":
+        every = [_design(None, None, path) for path in sorted(folder.glob("*.v"))]
+        if not every:
+            raise SynthError(f"no blocks in {folder}; `python -m gobo_rtl verilog --unit blocks` "
+                             "writes them")  # fmt: skip
+        return [each for each in every if each.unit != "array" and each.config in (names or [
+            each.config])]  # fmt: skip
     found = {path.stem.removeprefix(f"{unit}_"): path for path in folder.glob(f"{unit}_*.v")}
     if not found:
         raise SynthError(
@@ -84,12 +92,13 @@ def find_designs(folder: Path, names: Sequence[str], unit: str = "decode") -> li
     return [_design(unit, name, found[name]) for name in names or sorted(found)]
 
 
-def _design(unit: str, config: str, verilog: Path) -> Design:
-    """Read the sizes of a design from the JSON beside its Verilog."""
+def _design(unit: str | None, config: str | None, verilog: Path) -> Design:
+    """Read the sizes of a design from the JSON beside its Verilog; what it is, too, if None."""
     path = verilog.with_suffix(".json")
     try:
-        sizes = json.loads(path.read_text(encoding="utf-8"))["configuration"]
-        design = Design(unit, config, verilog, sizes)
+        about = json.loads(path.read_text(encoding="utf-8"))
+        sizes = about["configuration"]
+        design = Design(unit or about["unit"], config or about["name"], verilog, sizes)
         design.mux(), design.lanes
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SynthError(
@@ -226,14 +235,16 @@ def measure_all(
             raise
 
 
-def save(rows: Sequence[Row], library: Library, clock_ns: float, folder: Path) -> list[Path]:
+def save(
+    rows: Sequence[Row], library: Library, clock_ns: float, folder: Path, unit: str
+) -> list[Path]:
     """Write the rows of a unit as JSON, with how they were made, and as CSV; return the paths."""
     document = made_by(library) | {"clock_ns": clock_ns, "designs": rows}
     lines = io.StringIO()
     writer = csv.DictWriter(lines, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    stem = f"{rows[0]['unit']}-{library.name}"
+    stem = f"{unit}-{library.name}"
     paths = [folder / f"{stem}.json", folder / f"{stem}.csv"]
     for path, text in zip(
         paths, (json.dumps(document, indent=1) + "\n", lines.getvalue()), strict=True
@@ -279,14 +290,14 @@ def table(rows: Sequence[Row], library: Library, clock_ns: float) -> Table:
         "combinational, by the same flow",
     )  # fmt: skip
     for name in (
-        "config", "area um2", "um2 each", "cells", "flip-flops", "muxes um2", "x muxes",
+        "module", "area um2", "um2 each", "cells", "flip-flops", "muxes um2", "x muxes",
         "path ns", "by", "recipe",
     ):  # fmt: skip
-        is_text = name in ("config", "by", "recipe")
+        is_text = name in ("module", "by", "recipe")
         result.add_column(name, justify="left" if is_text else "right")
     for row in rows:
         result.add_row(
-            row["config"], f"{row['area_um2']:,.0f}", f"{row['area_per_lane_um2']:,.0f}",
+            row["top"], f"{row['area_um2']:,.0f}", f"{row['area_per_lane_um2']:,.0f}",
             f"{row['cells']:,}", f"{row['flip_flops']:,}", _number(row["mux_area_um2"], 0),
             _number(row["area_to_mux"]), _number(row["delay_ns"]), row["delay_tool"] or "-",
             row["recipe"],

@@ -84,7 +84,7 @@ def test_the_page_has_every_row_and_how_it_was_made(tmp_path: Path) -> None:
     assert library.sha256 in text and "- command: `python -m synth table`" in text
     paths = table.save(found, [other], library, tmp_path, "table")
     document = json.loads(paths[0].read_text())
-    assert document["pes"] == found and document["recipes"]["plain"] == "han-carlson+tree16"
+    assert document["pes"] == found and document["recipes"]["plain"] == "han-carlson+tree12"
     assert document["whole"] == [other]
     for path, columns in zip(paths[1:], (table.COLUMNS, whole.COLUMNS), strict=True):
         assert path.read_text().splitlines()[0] == ",".join(columns)
