@@ -73,11 +73,13 @@ def find_designs(folder: Path, names: Sequence[str], unit: str = "decode") -> li
     ``unit`` "blocks" stands for all units but an array, which is made of them."""
     if unit == "blocks":
         every = [_design(None, None, path) for path in sorted(folder.glob("*.v"))]
-        if not every:
-            raise SynthError(f"no blocks in {folder}; `python -m gobo_rtl verilog --unit blocks` "
-                             "writes them")  # fmt: skip
-        return [each for each in every if each.unit != "array" and each.config in (names or [
-            each.config])]  # fmt: skip
+        blocks = [each for each in every if each.unit != "array"]
+        kept = [each for each in blocks if not names or each.config in names]
+        if not kept:
+            of = f" of {', '.join(names)}" if names else ""
+            raise SynthError(f"no blocks{of} in {folder}; `python -m gobo_rtl verilog --unit "
+                             "blocks` writes them")  # fmt: skip
+        return kept
     found = {path.stem.removeprefix(f"{unit}_"): path for path in folder.glob(f"{unit}_*.v")}
     if not found:
         raise SynthError(

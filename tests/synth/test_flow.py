@@ -346,3 +346,17 @@ def test_a_process_kit_is_found_by_name(
     assert "sg13g2 needs --pdk-dir" in capsys.readouterr().err
     assert main(["area", "--pdk-dir", "kit", *arguments]) == 2
     assert "--pdk-dir is for --pdk" in capsys.readouterr().err
+
+
+def test_blocks_are_all_that_is_no_array(tmp_path: Path) -> None:
+    with pytest.raises(SynthError, match="no blocks in .*; `python -m gobo_rtl verilog --unit"):
+        report.find_designs(tmp_path, [], "blocks")
+    for unit in ("steps", "array", "column"):
+        (tmp_path / f"{unit}_toy.v").write_text(NAND)
+        about = {"unit": unit, "name": "toy", "configuration": {"rows": 4, "columns": 2}}
+        (tmp_path / f"{unit}_toy.json").write_text(json.dumps(about))
+    found = report.find_designs(tmp_path, [], "blocks")
+    assert [(each.top, each.lanes) for each in found] == [("column_toy", 4), ("steps_toy", 1)]
+    assert report.find_designs(tmp_path, ["toy"], "blocks") == found
+    with pytest.raises(SynthError, match="no blocks of tiny in"):
+        report.find_designs(tmp_path, ["tiny"], "blocks")
