@@ -349,7 +349,7 @@ def test_a_process_kit_is_found_by_name(
 
 
 def test_blocks_are_all_that_is_no_array(tmp_path: Path) -> None:
-    with pytest.raises(SynthError, match="no blocks in .*; `python -m gobo_rtl verilog --unit"):
+    with pytest.raises(SynthError, match=r"no blocks in .*; `python -m gobo_rtl verilog --unit"):
         report.find_designs(tmp_path, [], "blocks")
     for unit in ("steps", "array", "column"):
         (tmp_path / f"{unit}_toy.v").write_text(NAND)
