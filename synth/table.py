@@ -295,6 +295,19 @@ def save(
 LAYER = "encoder.layer.0.intermediate.dense.weight"
 
 
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def _rest(others: Sequence[Row], library: Library) -> str:
+    """Return what the page has of all but PEs, nothing when that was not measured."""
+    if not others:
+        return ""
+    return (TEMPLATES / "whole.md").read_text(encoding="utf-8").format(
+        whole=_markdown(WHOLE_HEADS, map(_whole_cells, others)),
+        buffers=buffers.source(library.name), columns=ARRAY_COLUMNS,
+    )  # fmt: skip
+
+
 def _markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
@@ -306,12 +319,10 @@ def page(
     """Return the page of the tables, with all it takes to repeat them; ``made`` is what they come
     from, by `report.made_by`."""
     recipes = ", ".join(f"`{name}` ({options.name})" for name, options in TRIED.items())
-    template = Path(__file__).parent / "templates" / "pes.md"
-    return template.read_text(encoding="utf-8").format(
+    return (TEMPLATES / "pes.md").read_text(encoding="utf-8").format(
         library=library.name, clock=CLOCK_NS, recipes=recipes,
         table=_markdown(HEADS, map(_cells, rows)),
-        whole=_markdown(WHOLE_HEADS, map(_whole_cells, others)),
-        buffers=buffers.source(library.name), small=SMALL, large=LARGE, columns=ARRAY_COLUMNS,
+        rest=_rest(others, library), small=SMALL, large=LARGE, columns=ARRAY_COLUMNS,
         layer=LAYER,
         command=command, commit=made["commit"], date=datetime.now(UTC).date().isoformat(),
         tools=f"pyosys {made['tools']['pyosys']}, OpenSTA, Icarus",
