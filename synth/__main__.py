@@ -186,6 +186,9 @@ def _run(options: argparse.Namespace, words: str) -> int:
     choices = flow.Options(
         options.booth, options.adder, options.gate_fanout, options.fanout
     )
+    if options.command == "run" and options.update and choices != flow.DEFAULT:
+        raise SynthError("limits are of what the flow does by itself: --update goes without "
+                         "--booth, --adder, --gate-fanout and --fanout")  # fmt: skip
     is_sweep = options.command == "explore"
     designs = [] if is_sweep else report.find_designs(
         options.verilog, options.config, options.unit
@@ -224,7 +227,7 @@ def _run(options: argparse.Namespace, words: str) -> int:
     if options.history:
         added = history.append(options.history, rows, library, options.clock, commit)
         print(f"{options.history}: {added} lines added")
-    if options.update and choices == flow.DEFAULT:
+    if options.update:
         limits.update(library.name, rows)
         print(f"{limits.FILE}: limits of {len(rows)} modules updated")
     # Limits are of what the flow does by itself.

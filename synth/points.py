@@ -15,7 +15,7 @@ from synth import SynthError, flow, gates, power, report, sta
 from synth.files import write
 from synth.library import Library
 
-__all__ = ["CHOICES", "CLOCK_NS", "SINGLE", "TRIED", "Point", "key", "measure"]
+__all__ = ["CHOICES", "CLOCK_NS", "SINGLE", "TRIED", "Point", "key", "measure", "run"]
 
 Row = dict[str, Any]
 ROOT = Path(__file__).resolve().parent.parent
@@ -113,7 +113,7 @@ def measure(
     """
     unit = point.pe if point.single else point.unit
     work = folder / point.name
-    _run("gobo_rtl", "verilog", "--unit", unit, *point.settings, "-o", str(work))
+    run("gobo_rtl", "verilog", "--unit", unit, *point.settings, "-o", str(work))
     (design,) = report.find_designs(work, [], unit)
     if energy and which("iverilog") is None:
         raise SynthError("energy needs iverilog: sudo apt-get install iverilog")
@@ -170,7 +170,7 @@ def _energy(
     trace_file = work / "trace.npz"
     # What the first column of an array sees is what its only one does.
     which = ["--alone", point.pe] if point.single else ["--set", "columns=1"]
-    _run("sim.workload", *point.settings, *which, "-o", str(trace_file))
+    run("sim.workload", *point.settings, *which, "-o", str(trace_file))
     trace = gates.load_trace(trace_file, point.pe if point.single else point.unit)
     vcd = gates.replay(mapped.netlist, mapped.top, library, trace, mapped.netlist.parent)
     nets = power.activity(vcd, trace.cycles)
@@ -180,7 +180,7 @@ def _energy(
     return {"pj_per_mac": round(1e12 * spent, 3), "cycles": trace.cycles, "macs": trace.macs}
 
 
-def _run(module: str, *arguments: str) -> None:
+def run(module: str, *arguments: str) -> None:
     """Run a program of this repository."""
     command = [sys.executable, "-m", module, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)

@@ -1,4 +1,4 @@
-"""What there is of each other in hardware, PEs first: one run, library, flow and clock.
+"""PEs beside each other, and what else there is of hardware: one run, library, flow and clock.
 
 `python -m synth table`.
 """

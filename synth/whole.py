@@ -2,10 +2,8 @@
 
 import json
 import re
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from os import cpu_count
@@ -107,7 +105,8 @@ def _block(unit: str, library: Library, folder: Path) -> Row:
 def _decoder(name: str, library: Library, folder: Path) -> Row:
     work = folder / f"decode_{name}"
     given = ["--config", name, "--unit", "decode"]
-    (design,) = _emitted(given, work, "decode")
+    points.run("gobo_rtl", "verilog", *given, "-o", str(work))
+    (design,) = report.find_designs(work, [], "decode")
     found = _composed(design, {}, TRIED, library, work)
     command = f"python -m gobo_rtl verilog {' '.join(given)} -o build/verilog"
     return _row("decode", f"{name}, {design.lanes} lanes", design.lanes, found, command)
@@ -116,19 +115,12 @@ def _decoder(name: str, library: Library, folder: Path) -> Row:
 def _array(point: Point, library: Library, folder: Path) -> Row:
     column = points.measure(replace(point, unit="column"), library, folder)
     work = folder / point.name
-    (design,) = _emitted([*point.settings, "--unit", "array"], work, "array")
+    points.run("gobo_rtl", "verilog", *point.settings, "--unit", "array", "-o", str(work))
+    (design,) = report.find_designs(work, [], "array")
     recipe = column["recipe"]
     found = _composed(design, {recipe: TRIED[recipe]}, TRIED, library, work)
     kind = f"{point.pe}{', symmetric' if point.symmetric else ''}"
     return _row("array", f"{point.rows} x 16 {kind}", design.lanes, found, point.command)
-
-
-def _emitted(given: Sequence[str], folder: Path, unit: str) -> list[report.Design]:
-    command = [sys.executable, "-m", "gobo_rtl", "verilog", *given, "-o", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=points.ROOT)
-    if done.returncode:
-        raise SynthError(f"gobo_rtl failed: {done.stderr.strip().splitlines()[-1]}")
-    return report.find_designs(folder, [], unit)
 
 
 def _composed(
@@ -141,7 +133,7 @@ def _composed(
     found = re.findall(rf"^  \\{re.escape(design.top)}\.(\w+) +\w+ \($", text, re.MULTILINE)
     parts = Counter(name for name in found if name in PARTS)
     key = points.key(design, library, CLOCK_NS, for_parts | for_rest)
-    known = folder.parent / "known" / f"{key}-whole.json"
+    known = folder.parent / "known" / f"{'-'.join([key, *for_parts])}-whole.json"
     try:
         row: Row = json.loads(known.read_text(encoding="utf-8"))
         return row

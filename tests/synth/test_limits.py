@@ -4,6 +4,7 @@ Open areas always; a library with timing when the variable LIBERTY names one.
 """
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from gobo_rtl.cli import main as generate
 from gobo_rtl.units import BLOCKS
 from synth import limits, report, sky130
+from synth.__main__ import main
 from synth.library import load
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,6 +27,8 @@ LIBERTY = os.environ.get("LIBERTY")
 def limited() -> list[tuple[str, str]]:
     """Return libraries that are at hand, as limits.toml starts their names, and their modules."""
     here = [OPEN, *([Path(LIBERTY).name] if LIBERTY else [])]
+    for name in here:
+        assert any(name.startswith(start) for start in BOUNDS), f"limits.toml has none for {name}"
     return [(start, top) for start, modules in BOUNDS.items() for top in modules
             if any(name.startswith(start) for name in here)]  # fmt: skip
 
@@ -44,9 +48,17 @@ def test_no_limit_is_exceeded(start: str, top: str, tmp_path: Path) -> None:
     assert not limits.over(BOUNDS, library.name, row)
 
 
-def test_a_library_without_limits_is_told() -> None:
-    """A library that LIBERTY names is there to be held to something."""
-    assert not LIBERTY or any(Path(LIBERTY).name.startswith(start) for start in BOUNDS)
+def test_a_library_without_limits_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "LIBERTY", "a/other.lib")
+    with pytest.raises(AssertionError, match=r"limits.toml has none for other.lib"):
+        limited()
+
+
+def test_limits_are_not_made_by_choices(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "--update", "--booth", "--verilog", str(tmp_path)]) == 2
+    assert "--update goes without --booth" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("start", [OPEN, "sg13g2"])
