@@ -49,6 +49,8 @@ class Point:
         Outliers that a step takes without a stall.
     unit : str
         The block of the array that is measured, a column unless it is said.
+    value_format : str
+        ``fp16``, or ``bf16``: centroids of 9 bits, and sums of weights of 21.
     """
 
     pe: str
@@ -57,6 +59,7 @@ class Point:
     symmetric: bool = False
     outliers: int = 1
     unit: str = "column"
+    value_format: str = "fp16"
 
     @property
     def single(self) -> bool:
@@ -75,6 +78,7 @@ class Point:
             return self.pe
         words = [self.pe, f"{self.act_width}b", f"{self.rows}r"]
         words += ["symmetric"] if self.symmetric else []
+        words += ["bf16"] if self.value_format == "bf16" else []
         words += [f"{self.outliers}o"] if self.outliers != 1 else []
         return "-".join(words + ([self.unit] if self.unit != "column" else []))
 
@@ -89,6 +93,8 @@ class Point:
                 sizes |= {"act_width": self.act_width}
             sizes |= {"align": "absolute"} if self.act_width == 41 else {}
             sizes |= {"symmetric": "true"} if self.symmetric else {}
+            if self.value_format == "bf16":
+                sizes |= {"value_format": "bf16", "weight_sum_width": 21}
         settings = [word for size in sizes.items() for word in ("--set", "{}={}".format(*size))]
         return ["--config", "default", *settings]
 

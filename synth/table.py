@@ -42,8 +42,12 @@ CONTROL = ("select", "aligner", "outlier_decode", "combine", "steps", "schedule"
 class Entry:
     """A kind of PE, and the points that its rows of the table are made of."""
 
-    def __init__(self, pe: str, act_width: int = 16, symmetric: bool = False, flat: bool = False):
+    def __init__(
+        self, pe: str, act_width: int = 16, symmetric: bool = False, value_format: str = "fp16"
+    ):
         self.pe, self.act_width, self.symmetric = pe, act_width, symmetric
+        self.value_format = value_format
+        flat = pe == "products" and act_width in (8, 16)
         self.columns = [self.point(rows) for rows in (SMALL, LARGE)]
         self.flat = [self.point(64)] if flat else []
         more = [self.point(rows, outliers=2) for rows in (SMALL, LARGE)]
@@ -55,13 +59,16 @@ class Entry:
 
     def point(self, rows: int, **more: Any) -> Point:
         """Return a point of this kind."""
-        return Point(self.pe, self.act_width, rows, self.symmetric, **more)
+        return Point(
+            self.pe, self.act_width, rows, self.symmetric, value_format=self.value_format, **more
+        )
 
     @property
     def title(self) -> str:
         """What it is called in the table."""
         width = f", {self.act_width} bits" if self.pe in ("products", "bins") else ""
-        return f"{self.pe}{width}{', symmetric' if self.symmetric else ''}"
+        narrow = ", BF16" if self.value_format == "bf16" else ""
+        return f"{self.pe}{width}{narrow}{', symmetric' if self.symmetric else ''}"
 
     @property
     def points(self) -> list[Point]:
@@ -72,8 +79,10 @@ class Entry:
 def entries() -> list[Entry]:
     """Return what the table has, those of 16 and of 8 bits first."""
     kinds = [
-        Entry(pe, width, symmetric, flat=pe == "products" and width in (8, 16))
-        for width in (16, 8, 12, 41) for pe in ("products", "bins") for symmetric in (False, True)
+        Entry(pe, width, symmetric, value_format)
+        for width in (16, 8, 12, 41) for pe in ("products", "bins")
+        for value_format in ("fp16", "bf16") for symmetric in (False, True)
+        if value_format == "fp16" or width in (16, 8)
     ]  # fmt: skip
     return [*kinds, Entry("bins_fp16"), Entry("bins_fp16", symmetric=True), Entry("mac")]
 

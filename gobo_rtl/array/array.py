@@ -19,7 +19,7 @@ from ..pe.combine import Combine, Resolve
 from ..pe.mac import Mac
 from ..pe.outlier import OutlierDecode
 from ..pe.products import Products
-from ..pe.select import Select
+from ..pe.select import Select, SelectLayout
 
 __all__ = ["COLUMNS", "Array"]
 
@@ -109,14 +109,17 @@ class Array(wiring.Component):
         m.submodules.select = select = Select(config)
         early = self.start + self.column.select_delay - select.latency
         names = ("planes", "plain", "entries", "first", "last", "index_width")
-        m.d.comb += select.i.valid.eq(delayed(m, self.i.valid, early, "valid"))
+        m.d.comb += select.i.valid.eq(delayed(m, self.i.valid, early, "valid", reset=True))
         for name in names:
             m.d.comb += select.i.payload[name].eq(delayed(m, step[name], early, name))
         columns = copies(m, "column", config.columns, partial(self.column, config), platform)
         acts, outliers = self._operands(m, platform)
         m.d.comb += [column.a.eq(act) for column, act in zip(columns, acts, strict=True)]
-        stages = [delayed(m, select.o, n, f"select{n}_")
-                  for n in range(self.column.stages_of(config))]  # fmt: skip
+        stages = [select.o]
+        for n in range(1, self.column.stages_of(config)):
+            stage = Signal(SelectLayout(config), name=f"select{n}", init={"last": 1})
+            m.d.sync += stage.eq(stages[-1])
+            stages.append(stage)
         for column in columns:
             m.d.comb += [stage.eq(taken)
                          for stage, taken in zip(column.select, stages, strict=True)]  # fmt: skip
@@ -137,7 +140,8 @@ class Array(wiring.Component):
         for n, column in enumerate(columns):
             m.d.comb += column.read.eq(place[n * groups : (n + 1) * groups])
         finish = self.i.valid & step.last
-        arrives = delayed(m, finish, start + self.column.latency_of(config) - 1, "last")
+        cycles = start + self.column.latency_of(config) - 1
+        arrives = delayed(m, finish, cycles, "last", reset=True)
         final = place[-1]
         with m.If(arrives):
             m.d.sync += [held.eq(1), place.eq(1)]

@@ -154,7 +154,7 @@ class Finish(wiring.Component):
         there = take & inside[0] & (column < current.columns)
         ends = group_ends | (row + lanes >= current.rows)
         cycles = self.unit.latency_of(config)
-        valid = delayed(m, there, cycles, "valid", move)
+        valid = delayed(m, there, cycles, "valid", move, reset=True)
         keep = delayed(m, inside, cycles, "keep", move)
         last = delayed(m, ends, cycles, "last", move)
 

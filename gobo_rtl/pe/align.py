@@ -69,7 +69,7 @@ class Aligner(wiring.Component):
         m = Module()
         config, act = self.config, self.config.act
         if act.integer:
-            m.d.sync += self.o.eq(self.i.as_signed())
+            m.d.comb += self.o.eq(delayed(m, self.i, 1, "made").as_signed())
             return m
         number = data.View(FloatLayout(act.width, act.exponent_width), self.i)
         significand, exponent = significand_of(number), exponent_of(number)
@@ -78,7 +78,8 @@ class Aligner(wiring.Component):
         magnitude = Signal(size)
         up = Signal()
         if config.align == "absolute":
-            m.d.sync += magnitude.eq(significand << (exponent - 1)[: act.exponent_width])
+            places = (exponent - 1)[: act.exponent_width]
+            m.d.comb += magnitude.eq(delayed(m, (significand << places)[:size], 1, "magnitude"))
         else:
             # The significand with `fraction` bits below the unit, at least 2 so that a half can be
             # told from more and from less when a shift has jammed what it lost into the last.
@@ -100,5 +101,6 @@ class Aligner(wiring.Component):
             ]  # fmt: skip
         # -(n + 1) is ~n, so a sign and a rounding up cancel.
         sign = delayed(m, number.sign, self.latency - 1, "sign")
-        m.d.sync += self.o.eq(Cat(magnitude ^ sign.replicate(size), sign) + (up ^ sign))
+        made = Cat(magnitude ^ sign.replicate(size), sign) + (up ^ sign)
+        m.d.comb += self.o.eq(delayed(m, made[: len(self.o)], 1, "made"))
         return m

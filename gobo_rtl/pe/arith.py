@@ -30,11 +30,13 @@ def exponent_of(number: data.View) -> Value:
     return Cat(number.exponent[0] | ~number.exponent.any(), number.exponent[1:])
 
 
-def delayed(m: Module, value: ValueLike, cycles: int, name: str, enable: ValueLike = 1) -> Signal:
+def delayed(
+    m: Module, value: ValueLike, cycles: int, name: str, enable: ValueLike = 1, reset: bool = False
+) -> Signal:
     """Return ``value`` as it was ``cycles`` cycles before, counting those with ``enable`` only; the
-    same kind of view as ``value``. It is 0 after reset."""
+    same kind of view as ``value``. With ``reset`` it is 0 after reset, else it stays."""
     for n in range(cycles):
-        stage = Signal.like(value, name=f"{name}_{n + 1}")
+        stage = Signal.like(value, name=f"{name}_{n + 1}", reset_less=not reset)
         with m.If(enable):
             m.d.sync += stage.eq(value)
         value = stage

@@ -86,7 +86,7 @@ class Bins(Column):
         outliers = outlier_products(self, m, multiples_of(m, self.a, "a"))
         rows = [Signal(BinRowLayout(config), name=f"sums{n}", reset_less=True)
                 for n in range(config.rows)]  # fmt: skip
-        last = self.clear(m, 1)
+        last = self.select[1].last
         beside = []
         for number, (sums, row) in enumerate(zip(rows, self.select[1].rows, strict=True)):
             term = one_hot(config.acc_width, list(zip(row.hits, outliers, strict=True)))

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from amaranth.hdl import Cat, Module, Shape, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Module, Shape, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -42,7 +42,8 @@ class Column(wiring.Component):
         where that is None.
     select : In, ``stages`` x SelectLayout
         What the rows take of the same step, ``select_delay`` cycles after ``a``; each further
-        stage has the same a cycle later.
+        stage has the same a cycle later. ``last`` is 1 after reset, which columns do without: so
+        all sums are cleared.
     read : In, ``rows / drain_lanes``
         At most one bit is set: which rows' finished sums are at ``o``.
     o : Out, ``drain_lanes`` x ``sum_shape``
@@ -117,16 +118,6 @@ class Column(wiring.Component):
         """Return the rows' sums, whose last part is finished ``latency - 1`` cycles after the last
         ``a``; ``m`` gets what makes them."""
         raise NotImplementedError
-
-    def clear(self, m: Module, cycles: int) -> Value:
-        """Return whether ``select`` of ``cycles`` cycles before is the last of a sum; and 1 after
-        reset, so that sums are cleared."""
-        last: Value = self.select[0].last
-        for n in range(cycles):
-            made = Signal(init=1, name=f"clear{cycles}_{n}")
-            m.d.sync += made.eq(last)
-            last = made
-        return last
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

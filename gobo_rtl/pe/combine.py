@@ -128,7 +128,7 @@ class Combine(wiring.Component):
         m = Module()
         i, o = self.i, self.o
         move = Signal()
-        valid = delayed(m, i.valid, self.latency, "valid", move)
+        valid = delayed(m, i.valid, self.latency, "valid", move, reset=True)
         m.d.comb += [o.valid.eq(valid), move.eq(~valid | o.ready), i.ready.eq(move)]
         made = self.sums(m, move)
         m.d.comb += [out.eq(total) for out, total in zip(o.payload.sums, made, strict=True)]

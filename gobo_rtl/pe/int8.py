@@ -93,12 +93,12 @@ class Int8PE(wiring.Component):
         rows.append(Const(-excess % (1 << _HALF), _HALF))
         first, second = carry_save(m, rows, _HALF, "rows")
         parts = registers.at("rows", first=first, second=second)
-        valid = delayed(m, self.valid, max(self.multiplier_latency - 1, 0), "valid")
+        valid = delayed(m, self.valid, max(self.multiplier_latency - 1, 0), "valid", reset=True)
         bits = (parts.first + parts.second)[:_HALF] & valid.replicate(_HALF)
         product = registers.at("product", bits=bits)
 
         flags = Cat(self.valid & self.step.first, self.valid & self.step.last)
-        first, last = delayed(m, flags, self.multiplier_latency, "flags")
+        first, last = delayed(m, flags, self.multiplier_latency, "flags", reset=True)
         low, high = Signal(_HALF, reset_less=True), Signal(signed(_HALF), reset_less=True)
         carry, negative, first_r = (
             Signal(name=name, reset_less=True) for name in ("carry", "negative", "first_r")

@@ -81,7 +81,7 @@ class MacPE(wiring.Component):
         m.submodules.multiplier = multiplier = self._multiplier
         m.submodules.adder = adder = self._adder
         flags = Cat(self.valid, self.valid & self.step.first, self.valid & self.step.last)
-        valid, first, last = delayed(m, flags, multiplier.latency, "flags")
+        valid, first, last = delayed(m, flags, multiplier.latency, "flags", reset=True)
         m.d.comb += [
             multiplier.a.eq(self.step.weight),
             multiplier.b.eq(self.step.act),
@@ -90,7 +90,7 @@ class MacPE(wiring.Component):
             adder.first.eq(first),
             adder.valid.eq(valid),
             self.o.eq(adder.o),
-            self.done.eq(delayed(m, last, adder.latency, "done")),
+            self.done.eq(delayed(m, last, adder.latency, "done", reset=True)),
         ]
         return m
 

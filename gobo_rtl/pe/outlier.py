@@ -89,12 +89,14 @@ class OutlierDecode(wiring.Component):
         ]
         signed_one = Signal(signed(significand_width(self.config)), reset_less=True)
         left = Signal.like(self.o.shift, reset_less=True)
+        made = Signal(OutlierWeightLayout(self.config), reset_less=True)
         m.d.sync += [
             signed_one.eq(Mux(sign, -magnitude, magnitude)),
             left.eq(Mux(places < 0, 0, places)),
-            self.o.digits.as_value().eq(recoded(signed_one)),
-            self.o.shift.eq(left),
+            made.digits.as_value().eq(recoded(signed_one)),
+            made.shift.eq(left),
         ]
+        m.d.comb += self.o.eq(made)
         return m
 
 
@@ -143,5 +145,5 @@ class OutlierProduct(wiring.Component):
         width = self.config.act_width + significand_width(self.config)
         product = product_of(m, list(self.multiples), self.w.digits, width, "product")
         shift = delayed(m, self.w.shift, PRODUCT_LATENCY, "shift")
-        m.d.sync += self.o.eq(product << shift)
+        m.d.comb += self.o.eq(delayed(m, (product << shift)[: len(self.o)], 1, "made"))
         return m

@@ -127,14 +127,14 @@ class Products(Column):
 
     @staticmethod
     def stages_of(config: ArrayConfig) -> int:
-        """Return the cycles of a term, of its sum and of the bits above."""
-        return 3
+        """Return the cycles of a sum and of the bits above."""
+        return 2
 
     @classmethod
     def latency_of(cls, config: ArrayConfig) -> int:
-        """Return the cycles until the products, the term, and the registers of finished sums and of
-        the bits above."""
-        return cls.select_delay + 1 + len(cls.parts_of(config))
+        """Return the cycles until the products, and the registers of finished sums and of the bits
+        above."""
+        return cls.select_delay + len(cls.parts_of(config))
 
     def sums(self, m: Module) -> list[Value]:
         """Return the rows' sums; ``m`` gets what makes them."""
@@ -146,27 +146,26 @@ class Products(Column):
         products = [product_of(m, late, digits, product_width(config), f"product{n}")
                     for n, digits in enumerate(self.codebook)]  # fmt: skip
         width = low_width(config)
-        above = [delayed(m, product[width:], 2, f"above{n}") for n, product in enumerate(outliers)]
+        above = [delayed(m, product[width:], 1, f"above{n}") for n, product in enumerate(outliers)]
 
-        # A row's term, then its sum. The complement of a term with a carry is its negative. A sum
-        # is cleared when it goes, with its last term, to the registers of finished sums.
-        last = self.clear(m, 1)
-        last_above = self.clear(m, 2)
+        # A row's term and its sum. The complement of a term with a carry is its negative. A sum is
+        # cleared when it goes, with its last term, to the registers of finished sums.
+        last, last_above = (select.last for select in self.select)
         sums = []
-        now, then, at_last = (select.rows for select in self.select)
-        for number, (row, late, later) in enumerate(zip(now, then, at_last, strict=True)):
+        now, then = (select.rows for select in self.select)
+        for number, (row, late) in enumerate(zip(now, then, strict=True)):
             total = Signal(ProductsRowLayout(config), name=f"total{number}", reset_less=True)
-            term = Signal(width, name=f"term{number}", reset_less=True)
+            term = Signal(width, name=f"term{number}")
             chosen = one_hot(width, [
                 *zip(row.picks, products, strict=True), *zip(row.hits, outliers, strict=True),
             ])  # fmt: skip
             carry: Value = Const(0)
             if config.symmetric:
-                chosen, carry = chosen ^ row.negate.replicate(width), late.negate
-            m.d.sync += term.eq(chosen)
-            outlier = one_hot(len(total.above.bits), list(zip(later.hits, above, strict=True)))
+                chosen, carry = chosen ^ row.negate.replicate(width), row.negate
+            m.d.comb += term.eq(chosen)
+            outlier = one_hot(len(total.above.bits), list(zip(late.hits, above, strict=True)))
             sums.append(accumulated(
-                m, total, term, carry, last, late.hits.any(), outlier, later.hits.any(),
-                last_above, f"{number}",
+                m, total, term, carry, last, row.hits.any(), outlier, late.hits.any(), last_above,
+                f"{number}",
             ))  # fmt: skip
         return sums

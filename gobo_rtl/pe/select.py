@@ -52,7 +52,8 @@ class Select(wiring.Component):
     i : In, stream of StepLayout
         Steps; their activations and codebook are not looked at.
     o : Out, SelectLayout
-        What the rows take; nothing where there was no transfer.
+        What the rows take; nothing where there was no transfer. ``last`` is 1 after reset, so that
+        sums begin with nothing.
 
     Timing
     ------
@@ -77,10 +78,12 @@ class Select(wiring.Component):
         m = Module()
         config, step = self.config, self.i.payload
         top = Cat(step.index_width == width for width in config.index_widths)  # one-hot
-        begins = delayed(m, self.i.valid & step.first, self.latency - 1, "begins")
-        first = delayed(m, begins, 1, "first")
-        last = delayed(m, self.i.valid & step.last, self.latency, "last")
-        plain = delayed(m, self.i.valid & step.plain, 1, "plain")
+        begins = delayed(m, self.i.valid & step.first, self.latency - 1, "begins", reset=True)
+        first = delayed(m, begins, 1, "first", reset=True)
+        ends = delayed(m, self.i.valid & step.last, self.latency - 1, "ends", reset=True)
+        last = Signal(init=1)
+        m.d.sync += last.eq(ends)
+        plain = delayed(m, self.i.valid & step.plain, 1, "plain", reset=True)
         m.d.comb += [self.o.first.eq(first), self.o.last.eq(last)]
         for number, row in enumerate(self.o.rows):
             index = Cat(plane[number] for plane in step.planes)

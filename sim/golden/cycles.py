@@ -16,7 +16,7 @@ __all__ = ["Work", "beats", "cycles", "pass_cycles", "records", "stall_drain", "
 
 BIAS_WIDTH = 32
 
-_PE_CYCLES = {"products": 7, "mac": 6, "bins_fp16": 5}
+_PE_CYCLES = {"products": 6, "mac": 6, "bins_fp16": 5}
 """From the activation of a step to its place in the registers of finished sums."""
 _PIECE = 8  # bits of a bin that are added in one cycle, at most
 

@@ -50,7 +50,7 @@ FAULTS = {
         "with m.If(pick):",
     )),
     "a negative term lacks its carry": (SYMMETRIC, Fault(
-        "carry", "gobo_rtl/pe/products.py", "late.negate", "Const(0)",
+        "carry", "gobo_rtl/pe/products.py", ", row.negate\n", ", Const(0)\n",
     )),
     "an outlier is halved": (SYMMETRIC, Fault(
         "outlier", "gobo_rtl/pe/combine.py", 'stage(joined(row.outliers), "joined")',

@@ -51,7 +51,7 @@ KINDS: dict[str, tuple[ArrayConfig, Sequence[int]]] = {  # and the rows whose su
 DEPTH = 12  # cycles of the invariant: those until the last rows of a step are read
 LONGEST = 26  # cycles in which events and faults are seen
 # Cycles from a step to what has it in it: the last part of its sums in each kind of PE.
-SUMMED = {"products": 9, "bins": 8}
+SUMMED = {"products": 8, "bins": 8}
 FAULTS: dict[str, tuple[str, Fault, str]] = {  # and what the claim that is broken begins with
     "a bin forgets when another one is meant": ("free", Fault(
         "forgets", "gobo_rtl/pe/bins.py", "pick, select.first)",
@@ -70,7 +70,9 @@ FAULTS: dict[str, tuple[str, Fault, str]] = {  # and what the claim that is brok
         "above", "gobo_rtl/pe/products.py", "(sign ^ carry)", "sign",
     ), "products of row"),
     "a sum goes on in the next pass": ("symmetric", Fault(
-        "goes on", "gobo_rtl/pe/column.py", "made.eq(last)", "made.eq(0)",
+        "goes on", "gobo_rtl/pe/products.py",
+        "last, last_above = (select.last for select in self.select)",
+        "last, last_above = self.select[0].last, Const(0)",
     ), "products of row"),
     "outliers of the pass before stay": ("symmetric", Fault(
         "stay", "gobo_rtl/pe/bins.py", "with m.If(last | row.hits.any()):",

@@ -38,7 +38,7 @@ def made_up(entry: table.Entry) -> dict[str, dict[str, Any]]:
 
 
 def test_a_row_of_the_table_is_composed_of_its_parts() -> None:
-    entry = table.Entry("products", flat=True)
+    entry = table.Entry("products")
     reference, *composed, flat = table.figures([entry], made_up(entry))
     assert (reference["pe"], reference["per_area"]) == ("mac_pe", 1.0)
     for row, count in zip(composed, (16, 64, 128), strict=True):
@@ -65,8 +65,8 @@ def test_what_could_not_be_measured_is_left_out() -> None:
 
 def test_every_kind_of_pe_is_in_the_table_once() -> None:
     titles = [entry.title for entry in table.entries()]
-    assert len(set(titles)) == len(titles) == 4 * 4 + 3
-    assert "bins, 41 bits, symmetric" in titles and "mac" in titles
+    assert len(set(titles)) == len(titles) == 4 * 4 + 2 * 4 + 3
+    assert {"bins, 41 bits, symmetric", "products, 8 bits, BF16", "mac"} <= set(titles)
 
 
 def test_the_page_has_every_row_and_how_it_was_made(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_the_page_has_every_row_and_how_it_was_made(tmp_path: Path) -> None:
     made = report.made_by(library)
     text = table.page(found, [other], library, "python -m synth table", made)
     assert "\n| fetch | 16 rows | 12,346 | 7 | - | 3 | 1.50 | - | - |\n" in text
-    assert text.count("\n| products, 16 bits |") == 3
+    assert text.count("\n| products, 16 bits |") == 4
     assert library.sha256 in text and "- command: `python -m synth table`" in text
     paths = table.save(found, [other], library, tmp_path, "table")
     document = json.loads(paths[0].read_text())
@@ -97,6 +97,9 @@ def test_a_title_that_no_pe_has_is_told(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_a_point_says_what_a_person_types() -> None:
+    narrow = Point("products", value_format="bf16")
+    assert narrow.name == "products-16b-16r-bf16"
+    assert narrow.settings[-4:] == ["--set", "value_format=bf16", "--set", "weight_sum_width=21"]
     point = Point("bins", 41, rows=4, symmetric=True, outliers=2)
     assert point.name == "bins-41b-4r-symmetric-2o"
     assert point.command == (
