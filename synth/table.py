@@ -47,11 +47,12 @@ class Entry:
     ):
         self.pe, self.act_width, self.symmetric = pe, act_width, symmetric
         self.value_format = value_format
-        flat = pe == "products" and act_width in (8, 16)
+        flat = pe == "products" and act_width == 16
         self.columns = [self.point(rows) for rows in (SMALL, LARGE)]
         self.flat = [self.point(64)] if flat else []
         more = [self.point(rows, outliers=2) for rows in (SMALL, LARGE)]
-        self.more = more if act_width == 16 and pe in ("products", "bins") else []
+        counted = act_width == 16 and value_format == "fp16" and pe in ("products", "bins")
+        self.more = more if counted else []
         floating = pe in ("mac", "bins_fp16")
         units = [u for u in CONTROL if not (floating and u in ("aligner", "outlier_decode"))]
         units = [u for u in units if not (pe == "mac" and u == "combine")]

@@ -83,7 +83,9 @@ class Pair(wiring.Component):
         late = bins.latency - products.latency
         for o, array, cycles in ((self.o_products, products, late), (self.o_bins, bins, 0)):
             word = Cat(array.o.valid, Value.cast(array.o.payload))
-            m.d.comb += Cat(o.valid, Value.cast(o.payload)).eq(delayed(m, word, cycles, "late"))
+            m.d.comb += Cat(o.valid, Value.cast(o.payload)).eq(delayed(
+                m, word, cycles, "late", reset=True
+            ))
         return m
 
 
