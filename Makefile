@@ -14,6 +14,7 @@ SIM ?= both#                  simulators of `make sim`: icarus, verilator or bot
 LIBERTY ?=#                   cell library of `make synth`: .lib or .lib.gz files
 PDK ?=#                       or one by name: sg13g2, sky130, asap7, osu180
 PDK_DIR ?=#                   and where its process kit is
+REPORT ?=#                    page that `make fpga`, `make utilisation` write, as docs/results/fpga.md
 EXPLORE ?=#                   more for `make explore`, as --quick
 
 # pytest by itself has one process, and no other to look for when a test is debugged.
@@ -81,10 +82,10 @@ explore: .venv  ## PEs side by side, as a page with Pareto plots; LIBERTY or PDK
 	@$(RUN) synth explore --picture build/explore/pareto.svg $(LIBRARY) $(EXPLORE)
 
 fpga: .venv-fpga  ## a design for the ULX3S 85F that tests itself, to build/fpga/ulx3s/top.bit
-	@$(RUN) fpga build
+	@$(RUN) fpga build $(if $(REPORT),--report $(REPORT))
 
 utilisation: .venv-fpga  ## what units take of an ECP5 and of iCE40s, and how fast; resumable
-	@$(RUN) fpga utilisation
+	@$(RUN) fpga utilisation $(if $(REPORT),--report $(REPORT))
 
 lint: .venv  ## ruff, mypy, and Verilator's lint of the emitted Verilog
 	@$(RUN) ruff check .

@@ -207,7 +207,7 @@ def sum_claims(
                      array.last_ready == ~Cat(lasts[1 : since + 1 + groups]).any())  # fmt: skip
         for row in range(config.rows):
             seen = register(dut.parts[pe], f"seen{row}")
-            early = since - len(ends) - 1
+            early = array.start + array.column.select_delay - 1
             claims.claim(f"{pe}: the outliers of row {row} are seen",
                          seen == stages[early][f"seen{row}"])  # fmt: skip
 
