@@ -83,7 +83,7 @@ def entries() -> list[Entry]:
         Entry(pe, width, symmetric, value_format)
         for width in (16, 8, 12, 41) for pe in ("products", "bins")
         for value_format in ("fp16", "bf16") for symmetric in (False, True)
-        if value_format == "fp16" or width in (16, 8)
+        if value_format == "fp16" or width == 16 or (width == 8 and pe == "products")
     ]  # fmt: skip
     return [*kinds, Entry("bins_fp16"), Entry("bins_fp16", symmetric=True), Entry("mac")]
 
