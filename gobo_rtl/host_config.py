@@ -105,6 +105,16 @@ class HostConfig:
     # -- words ------------------------------------------------------------------------------
 
     @property
+    def act_banks(self) -> int:
+        """Tokens in a word of activations."""
+        return 1
+
+    @property
+    def slot_bits(self) -> int:
+        """Bits that number the words of a token tile, for the same inputs."""
+        return max(1, (-(-self.tokens // self.act_banks) - 1).bit_length())
+
+    @property
     def lanes(self) -> int:
         """Weights in a word."""
         return self.rows * self.word_inputs
@@ -266,6 +276,11 @@ class TensorCoreConfig(HostConfig):
     def act_word(self) -> int:
         """Activations of a token in a word of them: a beat."""
         return self.beat_width // 16
+
+    @property
+    def act_banks(self) -> int:
+        """Tokens in a word of activations."""
+        return 4
 
 
 _TINY: dict[str, Any] = {

@@ -48,6 +48,10 @@ from gobo_rtl.decode.outlier_reader import OutlierReader
 from gobo_rtl.decode.schedule import Schedule
 from gobo_rtl.decode.unpacker import Unpacker
 from gobo_rtl.formats import JOB, VALUE_FORMATS
+from gobo_rtl.host_config import HOSTS
+from gobo_rtl.hosts.accumulator import Accumulator
+from gobo_rtl.hosts.drain import Drain
+from gobo_rtl.hosts.tpu import TpuArray, TpuPE
 from gobo_rtl.pe.add_bias import AddBias
 from gobo_rtl.pe.align import Aligner
 from gobo_rtl.pe.bins import Bins
@@ -97,6 +101,8 @@ COMPONENTS = [
     *(kind(ARRAYS["tiny"]) for kind in (ResultWriter, CodebookReader, Fetch)),
     *(ReadArbiter(ARRAYS["tiny"], 2), AxiLiteSlave(), Divide(16, 3)),
     RecordReader(JOB, {"tag": 32}, {}),
+    *(Accumulator(4), TpuPE()),
+    *(kind(HOSTS["tpu_tiny"]) for kind in (Drain, TpuArray)),
     *(DecodeCheck(STORED), ResultCheck(STORED), SelfTest(STORED, "")),
     *(Compare(8, 1, 0, [0]), Ram(ARRAYS["tiny"], [0], 1), Host(), Line(""), Transmitter(2)),
 ]
