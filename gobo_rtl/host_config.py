@@ -201,7 +201,8 @@ class EyerissConfig(HostConfig):
     Parameters
     ----------
     pe_rows, pe_columns : int
-        PEs that share a sum, 1..64, and those for tokens of their own, 1..64.
+        PEs that share a sum, 1..64 and at most ``filters``, and those for tokens of their own,
+        1..64.
     filters : int
         Outputs that a PE works on, a power of two in 4..128.
     channels : int
@@ -221,6 +222,11 @@ class EyerissConfig(HostConfig):
         _power_of_two("filters", self.filters, 4, 128, "outputs")
         _power_of_two("channels", self.channels, 2, 64, "inputs")
         super().__post_init__()
+        if self.pe_rows > self.filters:
+            raise ValueError(
+                f"pe_rows must be at most filters ({self.filters}): a row reads its inputs as many "
+                f"cycles later as it is down, and before the next ones come; not {self.pe_rows}"
+            )
         if self.tile_inputs % self.act_word:
             raise ValueError(
                 f"pe_rows x channels must be a multiple of {self.act_word} inputs, a word of "

@@ -111,7 +111,8 @@ class ActTile(wiring.Component):
             o.payload.uses.eq(Cat(left > n for n in range(size))),
             o.payload.slot.eq(slot), o.payload.first.eq(first),
             o.payload.begins.eq((slot == 0) & (word == 0)),
-            o.payload.ends.eq(ends_tile), o.payload.last.eq(ends),
+            o.payload.done.eq(ends_row), o.payload.ends.eq(ends_tile), o.payload.last.eq(ends),
+            o.payload.tokens.eq(current.result.columns),
             self.i_pass.ready.eq(transfer & ends),
         ]  # fmt: skip
 

@@ -1,7 +1,10 @@
 """What the arrays of all hosts have in common: their ports, and when a weight tile is used."""
 
-from amaranth.hdl import Module, Mux, Signal, Value
-from amaranth.lib import stream, wiring
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from amaranth.hdl import Module, Mux, Signal, Value, ValueLike
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..array_layout import SumsLayout
@@ -10,7 +13,28 @@ from ..layout import WeightLayout
 from .drain import Drain
 from .layout import ActWordLayout
 
-__all__ = ["HostCore"]
+__all__ = ["Control", "HostCore"]
+
+
+@dataclass(frozen=True)
+class Control:
+    """What decides when activations are used and weight tiles change.
+
+    Parameters
+    ----------
+    take, number : a weight word is taken, and which of its tile it is
+    swap : the tile that is loaded is the array's own from the next cycle on
+    ready, use, taken : activations would be taken, are used, are used for the last time
+    bank : of the accumulators
+    """
+
+    take: Value
+    number: Value
+    swap: Value
+    ready: Value
+    use: Value
+    taken: Value
+    bank: Value
 
 
 class HostCore(wiring.Component):
@@ -39,7 +63,7 @@ class HostCore(wiring.Component):
         Their sums by tokens, ``drain_lanes`` neighbouring rows a transfer; all rows of the array,
         the tokens of the pass. ``last`` ends a pass.
     busy, stall_weights, stall_drain : Out, 1
-        Activations are taken; they are there, but not their weights; or both are, and the
+        Activations are used; they are there, but not their weights; or both are, and the
         accumulators are not free.
 
     Timing
@@ -60,22 +84,27 @@ class HostCore(wiring.Component):
             "busy": Out(1), "stall_weights": Out(1), "stall_drain": Out(1),
         })  # fmt: skip
 
-    def control(self, m: Module, drain: Drain) -> tuple[Value, Value, Value]:
-        """Return whether activations are taken, a bit for each word of a weight tile that is
-        taken, and the swap; ``m`` gets what makes them."""
-        weights, acts, words = self.i_weights, self.i.payload, self.config.tile_words
-        full, failed, own = Signal(), Signal(), Signal()
+    def control(
+        self, m: Module, drain: Drain, valid: Value, flags: data.View, done: ValueLike,
+        early: Callable[[Value], ValueLike],
+    ) -> Control:  # fmt: skip
+        """Return what decides when activations are used and weight tiles change; ``m`` gets what
+        makes it.
+
+        Activations are there while ``valid``, with ``flags`` as in ActWordLayout; they are used in
+        each cycle, up to one with ``done``. A tile whose last word is taken can be swapped in
+        the same cycle where ``early``, of the number of that word, says so.
+        """
+        weights, words = self.i_weights, self.config.tile_words
+        full, failed, own, bank = Signal(), Signal(), Signal(), Signal()
         number = Signal(range(max(2, words)))  # of the next word in its tile
         take, completes, there = Signal(), Signal(), Signal()
-        issue, ends, swap = Signal(), Signal(), Signal()
-
-        # A tile's last word can come with the swap, since it is used later than its first, but
-        # not when it is the first.
+        may, use, taken, ends, swap = Signal(), Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             weights.ready.eq(~full & ~failed),
             take.eq(weights.valid & weights.ready & ~weights.payload.error),
             completes.eq(take & (weights.payload.last | (number == words - 1))),
-            there.eq(full | (completes & (number != 0))),
+            there.eq(full | (completes & early(number))),
             swap.eq(there & (~own | ends)),
         ]
         m.d.sync += [full.eq((full | completes) & ~swap), own.eq(swap | (own & ~ends))]
@@ -84,17 +113,18 @@ class HostCore(wiring.Component):
         with m.If(weights.valid & weights.payload.error):
             m.d.sync += failed.eq(1)
 
-        opens = acts.first & acts.begins
+        opens = flags.first & flags.begins
         free = ~opens | drain.free
         m.d.comb += [
-            self.i.ready.eq(own & free),
-            issue.eq(self.i.valid & self.i.ready),
-            ends.eq(issue & acts.ends),
-            drain.begin.eq(issue & opens),
-            self.busy.eq(issue),
-            self.stall_weights.eq(self.i.valid & ~own),
-            self.stall_drain.eq(self.i.valid & own & ~free),
+            may.eq(own & free),
+            use.eq(valid & may),
+            taken.eq(use & done),
+            ends.eq(taken & flags.ends),
+            drain.begin.eq(taken & opens),
+            self.busy.eq(use),
+            self.stall_weights.eq(valid & ~own),
+            self.stall_drain.eq(valid & own & ~free),
         ]
-        load = Signal(words)
-        m.d.comb += load.eq(take << number)
-        return issue, load, swap
+        with m.If(taken & flags.last):
+            m.d.sync += bank.eq(~bank)
+        return Control(take, number, swap, may & done, use, taken, bank)

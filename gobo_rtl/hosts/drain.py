@@ -1,7 +1,7 @@
 """Finished sums leave the accumulators."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
@@ -25,7 +25,7 @@ class Drain(wiring.Component):
     Parameters
     ----------
     config : HostConfig
-        Uses ``rows``, ``tokens`` and ``drain_lanes`` of its array.
+        Uses ``rows``, ``tokens`` and its array's ``drain_lanes``.
 
     Members
     -------
@@ -35,10 +35,10 @@ class Drain(wiring.Component):
         There is a bank for it.
     done, tokens : In, 1 and number
         All sums of the oldest bank that is being filled are in it, of so many tokens.
-    read, bank, token : Out, 1, 1 and number
-        Read the sums of that token.
-    i : In, ``rows`` x 32 bits
-        The sums of the token read in the cycle before, or last.
+    read, bank, token, group : Out, 1, 1 and numbers
+        Read the sums of that token, of that group of ``drain_lanes`` neighbouring rows.
+    i : In, ``drain_lanes`` x 32 bits
+        The sums read in the cycle before, or last.
     o : Out, stream of SumsLayout
         Sums by tokens, ``drain_lanes`` neighbouring rows a transfer; ``last`` ends the pass.
 
@@ -57,40 +57,40 @@ class Drain(wiring.Component):
         super().__init__({
             "begin": In(1), "free": Out(1), "done": In(1), "tokens": In(range(config.tokens + 1)),
             "read": Out(1), "bank": Out(1), "token": Out(range(max(2, config.tokens))),
-            "i": In(data.ArrayLayout(FP32.width, config.rows)),
+            "group": Out(range(max(2, config.rows // config.array.drain_lanes))),
+            "i": In(config.array.drain_lanes * FP32.width),
             "o": Out(stream.Signature(SumsLayout(config.array))),
         })  # fmt: skip
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config, o = self.config, self.o
-        lanes = config.array.drain_lanes
-        groups = config.rows // lanes
+        groups = config.rows // config.array.drain_lanes
         m.submodules.passes = passes = SyncFIFO(width=len(self.tokens), depth=BANKS)
 
-        # The token whose sums are at `i`, when it is `there`, and which of them leave.
-        token, there = Signal.like(self.token), Signal()
-        group = Signal(range(max(2, groups)))
+        # The place whose sums are at `i`, when they are `there`.
+        token, group, there = Signal.like(self.token), Signal.like(self.group), Signal()
         transfer, ends = Signal(), Signal()
-        last = token + 1 == passes.r_data
+        last_group, last = group == groups - 1, token + 1 == passes.r_data
         final = ends & last
         m.d.comb += [
             passes.w_data.eq(self.tokens),
             passes.w_en.eq(self.done),
             transfer.eq(o.valid & o.ready),
-            ends.eq(transfer & (group == groups - 1)),
+            ends.eq(transfer & last_group),
             passes.r_en.eq(final),
             o.valid.eq(there),
-            o.payload.last.eq(last & (group == groups - 1)),
-            Cat(*o.payload.sums).eq(self.i.as_value().word_select(group, lanes * FP32.width)),
+            o.payload.last.eq(last & last_group),
+            Cat(*o.payload.sums).eq(self.i),
             self.token.eq(Mux(ends, token + 1, token)),
-            self.read.eq(passes.r_rdy & (ends | ~there)),
+            self.group.eq(Mux(ends, 0, group + transfer)),
+            self.read.eq(passes.r_rdy & (transfer | ~there)),
         ]
-        m.d.sync += there.eq(passes.r_rdy & ~final)
-        with m.If(transfer):
-            m.d.sync += group.eq(Mux(ends, 0, group + 1))
-        with m.If(ends):
-            m.d.sync += token.eq(Mux(last, 0, token + 1))
+        m.d.sync += [
+            there.eq(passes.r_rdy & ~final),
+            group.eq(self.group),
+            token.eq(Mux(final, 0, self.token)),
+        ]
         with m.If(final):
             m.d.sync += self.bank.eq(~self.bank)
 

@@ -15,13 +15,17 @@ from ..host_config import HostConfig
 from ..top.engine import Engine
 from .act_tile import ActTile
 from .core import HostCore
+from .eyeriss import EyerissArray
 from .front_end import FrontEnd
 from .plain import PlainReader
+from .tensor_core import TensorCoreArray
 from .tpu import TpuArray
 
 __all__ = ["ARRAYS", "HostEngine"]
 
-ARRAYS: dict[str, type[HostCore]] = {"tpu": TpuArray}
+ARRAYS: dict[str, type[HostCore]] = {
+    "tpu": TpuArray, "eyeriss": EyerissArray, "tensor_core": TensorCoreArray,
+}  # fmt: skip
 """The array of each kind of host."""
 
 # The fields of a layer that each of those who get it looks at.

@@ -4,7 +4,7 @@ from functools import partial
 from itertools import pairwise
 
 from amaranth.hdl import Cat, Module, Signal, Value
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..emit import copies
@@ -129,19 +129,23 @@ class TpuArray(HostCore):
         size, acts = self.config.size, self.i.payload
         m.submodules.drain = drain = Drain(self.config)
         wiring.connect(m, drain.o, wiring.flipped(self.o))
-        issue, load, swap = self.control(m, drain)
+        # Row 0 uses its weight first, a cycle after the swap; a tile's last word is for another
+        # row, unless it is the only one.
+        control = self.control(m, drain, self.i.valid, acts, 1, lambda number: number != 0)
+        use, swap = control.use, control.swap
+        m.d.comb += self.i.ready.eq(control.ready)
 
         # PEs: rows are inputs, columns outputs.
         pes = copies(m, "pe", size * size, TpuPE, platform)
         grid = [pes[row * size : (row + 1) * size] for row in range(size)]
-        swaps, uses = Signal(size), []
+        swaps = Signal(size)
         m.d.sync += swaps.eq(Cat(swap, swaps))
         for row, of_row in enumerate(grid):
-            use = delayed(m, issue & acts.uses[row], row, f"use{row}")
-            uses.append(use)
             first = of_row[0]
             m.d.comb += [
-                first.load.eq(load[row]), first.swap.eq(Cat(swap, swaps)[row]), first.use.eq(use),
+                first.load.eq(control.take & (control.number == row)),
+                first.swap.eq(Cat(swap, swaps)[row]),
+                first.use.eq(delayed(m, use & acts.uses[row], row, f"use{row}")),
                 first.act.eq(delayed(m, acts["values"][0][row], row, f"act{row}")),
             ]  # fmt: skip
             for pe, after in pairwise(of_row):
@@ -155,33 +159,34 @@ class TpuArray(HostCore):
         # Accumulators: an output's sums come a cycle after those of the output before.
         depth = BANKS * self.config.tokens
         accumulators = copies(m, "accumulator", size, partial(Accumulator, depth), platform)
-        bank = Signal()
-        with m.If(issue & acts.last):
-            m.d.sync += bank.eq(~bank)
-        where = Cat(acts.first, self.place(acts.slot, bank))
+        where = Cat(acts.first, self.place(acts.slot, control.bank))
         wait = size + TpuPE.latency - 2  # cycles from activations to what announces their sums
         valids = Signal(wait + size)
-        m.d.sync += valids.eq(Cat(issue, valids))
+        m.d.sync += valids.eq(Cat(use, valids))
         where = delayed(m, where, wait, "where")
+        sums, group = Signal(data.ArrayLayout(FP32.width, size)), Signal.like(drain.group)
+        with m.If(drain.read):
+            m.d.sync += group.eq(drain.group)
+        m.d.comb += drain.i.eq(sums.as_value().word_select(group, len(drain.i)))
         for column, accumulator in enumerate(accumulators):
             weight = self.i_weights.payload["values"][column]
             weight = delayed(m, weight, column, f"weight{column}")
             m.d.comb += [
                 *(of_row[column].weight.eq(weight) for of_row in grid),
-                accumulator.valid.eq(Cat(issue, valids)[wait + column]),
+                accumulator.valid.eq(Cat(use, valids)[wait + column]),
                 accumulator.first.eq(where[0]), accumulator.address.eq(where[1:]),
                 accumulator.term.eq(grid[-1][column].sum_o),
                 accumulator.read.eq(drain.read),
                 accumulator.place.eq(self.place(drain.token, drain.bank)),
-                drain.i[column].eq(accumulator.o),
+                sums[column].eq(accumulator.o),
             ]  # fmt: skip
             where = delayed(m, where, 1, f"where{column}_")
 
         ended = Signal(self._done)
-        m.d.sync += ended.eq(Cat(issue & acts.last, ended))
+        m.d.sync += ended.eq(Cat(control.taken & acts.last, ended))
         m.d.comb += [
             drain.done.eq(ended[-1]),
-            drain.tokens.eq(delayed(m, acts.slot + 1, self._done, "tokens")),
+            drain.tokens.eq(delayed(m, acts.tokens, self._done, "tokens")),
         ]
         return m
 

@@ -179,6 +179,7 @@ def test_named_hosts_have_the_published_sizes():
     (lambda: TpuConfig(size=4, beat_width=128), ValueError, "4 weights of 16 bits must fill a"),
     (lambda: TensorCoreConfig(units=16), ValueError, "units must be in 1..8 units, not 16"),
     (lambda: EyerissConfig(filters=6), ValueError, "filters must be a power of two, not 6"),
+    (lambda: EyerissConfig(pe_rows=18), ValueError, r"at most filters \(16\): .* not 18"),
     (lambda: EyerissConfig(pe_rows=3), ValueError, "must be a multiple of 16 inputs"),
     (lambda: named_host("gpu"), ValueError, "no host is called 'gpu'; there are tpu_tiny"),
     (lambda: compute(TINY["tpu_tiny"], halves([[1, 2]]), halves([[1]])), ValueError,

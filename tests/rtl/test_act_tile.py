@@ -64,7 +64,8 @@ def used(config, bits):
     values = [[int(v) for v in token] for token in word["values"]]
     return (
         [[v if word.uses >> n & 1 else 0 for n, v in enumerate(token)] for token in values],
-        *(int(word[name]) for name in ("uses", "slot", "begins", "ends", "first", "last")),
+        *(int(word[name]) for name in (
+            "uses", "slot", "done", "begins", "ends", "first", "last", "tokens")),
     )
 
 
