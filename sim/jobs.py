@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gobo_rtl.array_config import ArrayConfig
+from gobo_rtl.config import GoboConfig
 from gobo_rtl.formats import (
     ARRAY_ERRORS,
     COMPLETION,
@@ -264,7 +265,7 @@ def layer_offset(number: int) -> int:
 
 def lay_out(
     config: ArrayConfig, image: bytes, runs: Sequence[Run], *, slots: int = 0, base: int = 0,
-    gap: int = 0,
+    gap: int = 0, packed: GoboConfig | None = None,
 ) -> Layout:  # fmt: skip
     """Return a memory with the queue, the image, and each run's activations and results.
 
@@ -273,9 +274,10 @@ def lay_out(
     slots : slots of the queue, a power of two; 0 for as many as the runs need.
     base : address of the memory, a multiple of 4096.
     gap : beats between the rows of activations, and of results.
+    packed : what the image is packed for, when it is not the array's (a host's).
     """
     header = unpack(IMAGE_HEADER, image)
-    packed = config.image
+    packed = packed or config.image
     for name in ("lanes", "lane_rows", "tile_rows", "beat_width", "burst_beats"):
         if header[name] != getattr(packed, name):
             raise ValueError(f"the image is packed for {name} {header[name]}, the array takes "

@@ -14,12 +14,14 @@ import numpy as np
 from gobo_rtl.array.array import Array
 from gobo_rtl.array.finish import Finish
 from gobo_rtl.array_config import ArrayConfig
+from gobo_rtl.config import GoboConfig
 from gobo_rtl.top.fetch import Fetch
 from quant.fit import Layer, Options, OutlierRule
 from quant.image import write_image
 from quant.packing import pack
 from quant.record import StoredLayer
 from sim.golden.cycles import Work, beats, pass_cycles
+from sim.golden.image import Layer as ImageLayer
 from sim.golden.image import read_image
 from sim.golden.layer import ArrayLayer, compute, layer_of_image
 from sim.golden.values import Bits
@@ -28,7 +30,7 @@ from sim.verilated.machine import Finished, Machine
 
 __all__ = [
     "ACTIVATIONS", "PATTERNS", "STALLS", "Case", "Jobs", "Shape", "activations", "expect_cycles",
-    "make_image", "make_jobs", "run_jobs",
+    "image_of", "make_image", "make_jobs", "run_jobs",
 ]  # fmt: skip
 
 UNIT = -12
@@ -121,6 +123,15 @@ def make_image(
 ) -> tuple[bytes, list[ArrayLayer]]:
     """Return an image of random layers, packed for the array, and what the golden reader makes of
     it."""
+    data, layers = image_of(config, shapes, seed, config)
+    return data, [layer_of_image(config.image, layer) for layer in layers]
+
+
+def image_of(
+    config: ArrayConfig, shapes: Sequence[Shape], seed: int, target: ArrayConfig | GoboConfig
+) -> tuple[bytes, list[ImageLayer]]:
+    """Return an image of random layers that the array takes, packed for ``target``, and the layers
+    read back."""
     rng = np.random.default_rng(seed)
     names = [f"{n:03}.weight" for n in range(len(shapes))]
     layers = {name: _layer(rng, config, shape) for name, shape in zip(names, shapes, strict=True)}
@@ -139,10 +150,8 @@ def make_image(
     )  # fmt: skip
     with TemporaryDirectory() as folder:
         path = Path(folder) / "image.bin"
-        write_image(path, container, names, config)
-        return path.read_bytes(), [
-            layer_of_image(config.image, layer) for layer in read_image(path).layers
-        ]
+        write_image(path, container, names, target)
+        return path.read_bytes(), list(read_image(path).layers)
 
 
 def activations(

@@ -48,6 +48,19 @@ from gobo_rtl.decode.outlier_reader import OutlierReader
 from gobo_rtl.decode.schedule import Schedule
 from gobo_rtl.decode.unpacker import Unpacker
 from gobo_rtl.formats import JOB, VALUE_FORMATS
+from gobo_rtl.host_config import HOSTS
+from gobo_rtl.hosts.accumulator import Accumulator
+from gobo_rtl.hosts.act_tile import ActTile
+from gobo_rtl.hosts.drain import Drain
+from gobo_rtl.hosts.engine import HostEngine
+from gobo_rtl.hosts.eyeriss import EyerissArray, EyerissPE
+from gobo_rtl.hosts.front_end import FrontEnd
+from gobo_rtl.hosts.host import HostTop, HostUnit
+from gobo_rtl.hosts.narrow import Narrow
+from gobo_rtl.hosts.plain import PlainReader
+from gobo_rtl.hosts.plain_fetch import PlainFetch
+from gobo_rtl.hosts.tensor_core import Dot, TensorCoreArray
+from gobo_rtl.hosts.tpu import TpuArray, TpuPE, TpuRow
 from gobo_rtl.pe.add_bias import AddBias
 from gobo_rtl.pe.align import Aligner
 from gobo_rtl.pe.bins import Bins
@@ -97,6 +110,11 @@ COMPONENTS = [
     *(kind(ARRAYS["tiny"]) for kind in (ResultWriter, CodebookReader, Fetch)),
     *(ReadArbiter(ARRAYS["tiny"], 2), AxiLiteSlave(), Divide(16, 3)),
     RecordReader(JOB, {"tag": 32}, {}),
+    *(Accumulator(4), TpuPE(), TpuRow(4), Narrow(), Dot()),
+    TensorCoreArray(HOSTS["tensor_core_tiny"]),
+    *(kind(HOSTS["eyeriss_tiny"]) for kind in (EyerissPE, EyerissArray)),
+    *(kind(HOSTS["tpu_tiny"]) for kind in (Drain, TpuArray, ActTile, FrontEnd, PlainReader)),
+    *(kind(HOSTS["tpu_tiny"]) for kind in (PlainFetch, HostEngine, HostUnit, HostTop)),
     *(DecodeCheck(STORED), ResultCheck(STORED), SelfTest(STORED, "")),
     *(Compare(8, 1, 0, [0]), Ram(ARRAYS["tiny"], [0], 1), Host(), Line(""), Transmitter(2)),
 ]

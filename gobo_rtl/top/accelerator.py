@@ -74,13 +74,17 @@ class Core(wiring.Component):
             "interrupt": Out(1),
         })
 
+    def parts(self) -> tuple[Fetch, Engine]:
+        """Return what fetches jobs, and what runs their layers."""
+        return Fetch(self.config), Engine(self.config)
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
         flush = Signal()
         m.submodules.control = control = Control(config)
         m.submodules.registers = registers = Registers(config)
-        fetch, engine, write = Fetch(config), Engine(config), WriteMaster(config)
+        (fetch, engine), write = self.parts(), WriteMaster(config)
         arbiter = ReadArbiter(config, 2)
         reads = {name: ReadMaster(config) for name in READS}
         m.submodules.fetch = ResetInserter(~control.fetch)(fetch)
@@ -229,10 +233,14 @@ class Accelerator(wiring.Component):
             **{back: In(1) for _, back in self._ids},
         })
 
+    def core(self) -> Core:
+        """Return all of it but the names."""
+        return Core(self.config)
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.domains.sync = ClockDomain(local=True)
-        m.submodules.core = core = Core(self.config)
+        m.submodules.core = core = self.core()
         m.d.comb += [
             ClockSignal().eq(self.aclk),
             ResetSignal().eq(~self.aresetn),

@@ -13,10 +13,11 @@ from .codebook import CodebookReader
 from .divide import Divide
 from .record import WORD, RecordReader
 
-__all__ = ["Fetch"]
+__all__ = ["Fetch", "aligned"]
 
 
-def _aligned(address: Value, size: int) -> Value:
+def aligned(address: Value, size: int) -> Value:
+    """Return whether an address is a multiple of ``size``, a power of two."""
     return ~address[: size.bit_length() - 1].any()
 
 
@@ -76,6 +77,8 @@ class Fetch(wiring.Component):
     the image's and an offset; one that needs more than ``address_width`` bits is refused.
     """
 
+    after_layer = "read codebook"  # the state that follows a good descriptor
+
     def __init__(self, config: ArrayConfig):
         self.config = config
         address = config.address_width
@@ -122,8 +125,13 @@ class Fetch(wiring.Component):
             RecordReader(JOB, job, {
                 "act_format": config.act.code, "result_format": config.result.code,
             }),
-            RecordReader(LAYER_DESCRIPTOR, layer, {"value_format": config.value.code}),
+            RecordReader(LAYER_DESCRIPTOR, *self.layer_fields(layer)),
         )  # fmt: skip
+
+    def layer_fields(self, widths: dict[str, int]) -> tuple[dict[str, int], dict[str, int]]:
+        """Return the bits that are kept of a descriptor's fields, out of ``widths``, and the fields
+        that must have a value."""
+        return widths, {"value_format": self.config.value.code}
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -218,10 +226,10 @@ class Fetch(wiring.Component):
                                 m.d.comb += offset.eq(layer[name])
                                 m.d.sync += places[n].eq(total)
                         with m.Default():
-                            m.d.sync += bad.eq(bad | ~self._layer_is_good(layer_reader))
+                            m.d.sync += bad.eq(bad | ~self.layer_is_good(layer_reader))
                             m.next = "check layer"
             with m.State("check layer"):
-                m.next = "read codebook"
+                m.next = self.after_layer
                 with m.If(layer_reader.foreign):
                     refuse("layer")
                 with m.Elif(~layer_reader.crc_good):
@@ -275,12 +283,12 @@ class Fetch(wiring.Component):
             ~reader.foreign, ~reader.bad, job.tokens != 0, job.block_tiles != 0,
             ~job.flags[JOB_FLAGS["resident"]] | (job.block_tiles == 1),
             _is_exponent(job.act_exponent),
-            _aligned(job.image_address, config.image.burst_bytes),
-            _aligned(job.layer_offset, LAYER_DESCRIPTOR.size), ~descriptor[-1],
-            *(_aligned(value, config.beat_bytes) for value in rows),
+            aligned(job.image_address, config.image.burst_bytes),
+            aligned(job.layer_offset, LAYER_DESCRIPTOR.size), ~descriptor[-1],
+            *(aligned(value, config.beat_bytes) for value in rows),
         ).all()  # fmt: skip
 
-    def _layer_is_good(self, reader: RecordReader) -> Value:
+    def layer_is_good(self, reader: RecordReader) -> Value:
         """Return whether the descriptor is one that the array takes."""
         layer, config = reader.fields, self.config
         strips = (layer.rows + (config.rows - 1)) >> config.row_bits
@@ -293,7 +301,7 @@ class Fetch(wiring.Component):
             layer.columns <= config.max_inputs, layer.tile_count == strips,
             layer.flags[LAYER_FLAGS["grid"]], layer.weight_sum != 0,
             layer.flags[LAYER_FLAGS["symmetric"]] | (not config.symmetric),
-            *(_aligned(value, config.beat_bytes) for value in (*sections, *streams)),
+            *(aligned(value, config.beat_bytes) for value in (*sections, *streams)),
             *(value != 0 for value in streams),
         ).all()  # fmt: skip
 

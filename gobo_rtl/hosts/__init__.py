@@ -1,0 +1,1 @@
+"""Host arrays: with plain weights, or behind the memory-compression front end; docs/hosts.md."""
