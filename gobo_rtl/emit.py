@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from amaranth.back import verilog
-from amaranth.hdl import ClockSignal, Const, Instance, Module, Value
+from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
@@ -15,7 +15,6 @@ __all__ = ["copies", "emit"]
 
 Component = TypeVar("Component", bound=wiring.Component)
 
-_RESET = re.compile(r"if \(rst\)")
 _ZEROS = re.compile(r"  initial begin\n(?:    (?P<name>\w+)\[\d+\] = (?P<zero>\d+'h0+);\n)+  end\n")
 
 
@@ -33,8 +32,8 @@ def copies(
     """Give ``m`` submodules ``name0``, ``name1`` ... of which ``make`` returns one, all equal;
     return them, or for Verilog's text, which has their module once, what to connect.
 
-    None of their registers may need a reset, since no ``ResetInserter`` reaches into a module of
-    its own: `emit` raises ValueError where one does.
+    A reset by ``ResetInserter`` reaches modules a cycle later: until then their inputs have to be
+    what they are after reset.
     """
     if not isinstance(platform, _Emission):
         parts = [make() for _ in range(count)]
@@ -45,12 +44,16 @@ def copies(
     platform.parts[module] = make()
     signature = platform.parts[module].signature
     placed = [signature.create(path=(f"{name}{n}",)) for n in range(count)]
+    started = Signal(name=f"{name}_started")
+    m.d.sync += started.eq(1)
     for n, ports in enumerate(placed):
         pins = {
             f"{'i' if member.flow is In else 'o'}_{port}": Value.cast(getattr(ports, port))
             for port, member in signature.members.items()
         }
-        m.submodules[f"{name}{n}"] = Instance(module, i_clk=ClockSignal(), i_rst=Const(0), **pins)
+        m.submodules[f"{name}{n}"] = Instance(
+            module, i_clk=ClockSignal(), i_rst=ResetSignal() | ~started, **pins
+        )
     return placed
 
 
@@ -67,8 +70,6 @@ def emit(component: wiring.Component, top: str) -> str:
             texts.append(verilog.convert(
                 part, name=name, platform=emission, emit_src=False, strip_internal_attrs=True
             ))  # fmt: skip
-            if name != top and _RESET.search(texts[-1]):
-                raise ValueError(f"{name} is in {top} many times and has registers with a reset")
     finally:
         if collecting:
             gc.enable()

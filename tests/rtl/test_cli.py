@@ -16,14 +16,14 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from gobo_rtl import __version__
-from gobo_rtl.array_config import ARRAYS
+from gobo_rtl.array_config import ARRAYS, PES
 from gobo_rtl.bus import registers
 from gobo_rtl.bus.axi_stream import DecodeAxis
 from gobo_rtl.cli import describe, main, ports
 from gobo_rtl.config import CONFIGS
 from gobo_rtl.emit import emit
 from gobo_rtl.top.accelerator import Accelerator
-from gobo_rtl.units import BLOCKS
+from gobo_rtl.units import BLOCKS, designs
 
 
 def test_list_shows_every_configuration(capsys: pytest.CaptureFixture[str]) -> None:
@@ -32,6 +32,16 @@ def test_list_shows_every_configuration(capsys: pytest.CaptureFixture[str]) -> N
     shown = [line.split()[0] for line in lines]
     assert shown == ["decode:", *CONFIGS, "accelerator:", *ARRAYS, "blocks"]
     assert blocks.strip().split(", ") == list(BLOCKS)
+
+
+@pytest.mark.parametrize("pe", PES)
+def test_no_register_of_a_column_or_an_aligner_has_a_reset(pe: str) -> None:
+    (design,) = designs("tiny", "array", [f"pe={pe}"])
+    text = emit(design.component(), "array")
+    parts = re.split(r"^module ", text, flags=re.MULTILINE)[1:]
+    found = [part for part in parts if re.match(r"\\array\.(column|align)\b", part)]
+    assert len(found) > 1 and not any("if (rst)" in part for part in found)
+    assert any("if (rst)" in part for part in parts)
 
 
 def test_a_configuration_tells_what_becomes_of_activations() -> None:
