@@ -14,6 +14,7 @@ SIM ?= both#                  simulators of `make sim`: icarus, verilator or bot
 LIBERTY ?=#                   cell library of `make synth`: .lib or .lib.gz files
 PDK ?=#                       or one by name: sg13g2, sky130, asap7, osu180
 PDK_DIR ?=#                   and where its process kit is
+HOST ?=#                      host array of `make model-sim`: tpu, eyeriss or tensor_core
 EXPLORE ?=#                   more for `make explore`, as --quick
 
 # pytest by itself has one process, and no other to look for when a test is debugged.
@@ -53,8 +54,8 @@ verilog: .venv  ## Verilog of all named configurations, into build/verilog
 sim: .venv  ## the emitted Verilog under cocotb; SIM=icarus, verilator or both
 	@SIM=$(SIM) $(PYTEST) tests/verilog
 
-model-sim: .venv  ## all FC layers of a trained model through the simulated accelerator; resumable
-	@$(RUN) sim.verilated model-sim
+model-sim: .venv  ## all FC layers of a trained model through the simulated accelerator, or HOST; resumable
+	@$(RUN) sim.verilated model-sim $(if $(HOST),--host $(HOST) --model bert-tiny)
 
 cycles: .venv  ## cycles of one encoder of BERT-Base on the simulated accelerator
 	@$(RUN) sim.verilated cycles

@@ -84,10 +84,10 @@ def run(config: HostConfig, machine: Machine, jobs: Jobs) -> Finished:
     return finished
 
 
-@pytest.mark.parametrize(("pause", "latency", "shared"), [
-    (0, 1, False), (0, 30, False), (120, 3, True),
+@pytest.mark.parametrize(("pause", "latency", "bandwidth"), [
+    (0, 1, 0), (0, 30, 0), (120, 3, 16), (0, 9, 3),
 ])  # fmt: skip
-def test_jobs_give_the_golden_models_words(host, pause, latency, shared):
+def test_jobs_give_the_golden_models_words(host, pause, latency, bandwidth):
     config, machine = host
-    machine.memory_manners(pause=pause, latency=latency, shared=shared)
+    machine.memory_manners(pause=pause, latency=latency, bandwidth=bandwidth)
     run(config, machine, make_jobs(config, SHAPES))
