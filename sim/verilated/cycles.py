@@ -80,7 +80,7 @@ def seeded_container(
         tensors[f"{PREFIX}{name}.bias"] = rng.normal(0, 0.1, shape[0]).astype(np.float32)
     save_file(tensors, folder / "model.safetensors")
     source = open_model(str(folder / "model.safetensors"))
-    choices = select(list(source.tensors.values()), bits=BITS)
+    choices = select(list(source.tensors.values()), bits=BITS, include=["*.weight"])
     options = Options(value_format=value_format, outliers=OutlierRule("share", share))
     path = folder / "model.gobo.safetensors"
     write(path, source, choices, options, force=True)

@@ -30,7 +30,7 @@ from sim.model.accelerator import (
     result_numbers,
 )
 from sim.model.bert import Array
-from sim.model.host import Host
+from sim.model.host import Host, HostLayer
 from sim.model.sentence import SentenceModel
 from sim.plain import plain_image
 
@@ -70,7 +70,8 @@ def prepare(
     # A pooler is not on a sentence's way.
     names = sorted(name for name in choose_layers(container) if "encoder." in name)
     if isinstance(config, HostConfig):
-        image = host_image(config, container_path, names)
+        layers = Host.of(config, open_container(container_path)).layers
+        image = host_image(config, container_path, {name: layers[name] for name in names})
     else:
         image_path = output / f"{folder.name}.bin"
         write_image(image_path, container, names, config, force=True)
@@ -91,14 +92,14 @@ def quantise(
     return path
 
 
-def host_image(config: HostConfig, container: Path, names: Sequence[str]) -> bytes:
-    """Return the image of a container's layers for a host, their weights as the host has them."""
+def host_image(config: HostConfig, container: Path, layers: Mapping[str, HostLayer]) -> bytes:
+    """Return the image of layers of a container for a host, by their names' order, their weights
+    as the host has them in memory."""
     if config.weights == "gobo":
         path = container.with_name(f"{container.name.partition('.')[0]}-{config.kind}.bin")
-        write_image(path, read(container), names, config.image, force=True)
+        write_image(path, read(container), list(layers), config.image, force=True)
         return path.read_bytes()
-    layers = Host.of(config, open_container(container)).layers
-    return plain_image(config, [layers[name].plain for name in names])
+    return plain_image(config, [layers[name].plain for name in sorted(layers)])
 
 
 def golden_of(config: ArrayConfig | HostConfig, container: Path) -> Accelerator | Host:
@@ -233,7 +234,7 @@ def simulate(
     return list(each()), linear.tallies
 
 
-def expected_cycles(
+def model_cycles(
     config: ArrayConfig | HostConfig, prepared: Prepared, sentences: Sequence[str]
 ) -> int:
     """Return about how many cycles sentences take: without memory, a column of a strip each, or

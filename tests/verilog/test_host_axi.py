@@ -1,0 +1,67 @@
+# amaranth: UnusedElaboratable=no
+"""The emitted Verilog of the hosts, on every simulator there is, and a real layer through each."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gobo_rtl.host_config import HOSTS, WEIGHTS
+from gobo_rtl.hosts.host import HostTop
+from sim import cosim
+from sim.model.host import HostLayer
+from sim.plain import plain_image
+from sim.verilated.hosts import KINDS, activations, make_sources
+from sim.verilated.model import host_image
+from tests.verilog.bench_hosts import HOST, LAYER
+from tests.verilog.bench_hosts import WEIGHTS as STORED
+
+BENCH = "tests.verilog.bench_hosts"
+STRIPS = 2  # of the real layer: Icarus does some hundred cycles a second
+SHAPE = (384, 384)
+
+
+def cases() -> list[object]:
+    """Return hosts and weights; all but one in `make sim` only."""
+    return [
+        pytest.param(kind, weights, marks=[pytest.mark.slow] * ((kind, weights) != ("tpu", "gobo")))
+        for kind in KINDS for weights in WEIGHTS
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "weights"), cases())
+def test_a_host_behind_axi(kind: str, weights: str, simulator: str, build_dir: Path) -> None:
+    name = f"{kind}_tiny"
+    environment = {HOST: name, STORED: weights}
+    tests = ["layers_back_to_back_under_random_pauses"]
+    if simulator == "verilator":
+        tests.append("errors_stop_their_layer_and_the_queue_goes_on")
+    environment["COCOTB_TEST_FILTER"] = "|".join(tests)
+    cosim.run(HostTop(replace(HOSTS[name], weights=weights)), BENCH, tests=len(tests),
+              build_dir=build_dir, simulator=simulator, environment=environment)  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("weights", ["fp16", "gobo"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_real_layer_with_and_without_the_front_end(
+    kind: str, weights: str, simulator: str, build_dir: Path, tmp_path: Path
+) -> None:
+    name = f"{kind}_tiny"
+    config = replace(HOSTS[name], weights=weights)
+    source = make_sources(tmp_path, [SHAPE])[SHAPE]
+    rows = STRIPS * config.rows
+    layer = HostLayer(source.layer.weights[:rows], source.layer.bias[:rows])
+    if weights == "gobo":
+        image = host_image(config, source.container, {source.name: source.layer})
+    else:
+        image = plain_image(config, [layer.plain])
+    acts = activations((rows, SHAPE[1]), 1)
+    place = tmp_path / "layer.npz"
+    np.savez(place, weights=layer.weights, bias=layer.bias, acts=acts,
+             image=np.frombuffer(image, np.uint8))  # fmt: skip
+    environment = {HOST: name, STORED: weights, LAYER: str(place),
+                   "COCOTB_TEST_FILTER": "a_real_layer"}  # fmt: skip
+    cosim.run(HostTop(config), BENCH, tests=1, build_dir=build_dir, simulator=simulator,
+              environment=environment)  # fmt: skip
