@@ -324,7 +324,7 @@ def _hosts(options: argparse.Namespace) -> bool:
     configs = {name: named_host(name) for name in chosen}
     points = all_points(chosen) if options.all else some_points(chosen)
     if options.layer:
-        points = [point for point in points if f"{point.shape[0]}x{point.shape[1]}" in options.layer]
+        points = [p for p in points if f"{p.shape[0]}x{p.shape[1]}" in options.layer]
     points += first_points(configs)
     _say("quantising the layers")
     sources = make_sources(options.folder, [point.shape for point in points])

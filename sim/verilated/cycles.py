@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from gobo_rtl.array_config import ArrayConfig
@@ -27,8 +28,8 @@ from .machine import Finished, Machine
 from .model import BITS
 
 __all__ = [
-    "LAYERS", "OUTLIER_SHARE", "PREFIX", "Encoder", "Manners", "make_encoder", "measure",
-    "seeded_container",
+    "LAYERS", "OUTLIER_SHARE", "PREFIX", "Encoder", "Manners", "container_of", "make_encoder",
+    "measure", "seeded_container",
 ]  # fmt: skip
 
 LAYERS = {
@@ -73,15 +74,22 @@ def seeded_container(
 ) -> Path:  # fmt: skip
     """Return a container, in ``folder``, of Gaussian weights and biases of these shapes at 3 bits,
     with a share of outliers."""
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = {}
     for name, shape in layers.items():
         tensors[f"{PREFIX}{name}.weight"] = rng.normal(0, 0.04, shape).astype(np.float32)
         tensors[f"{PREFIX}{name}.bias"] = rng.normal(0, 0.1, shape[0]).astype(np.float32)
-    save_file(tensors, folder / "model.safetensors")
+    options = Options(value_format=value_format, outliers=OutlierRule("share", share))
+    return container_of(folder, tensors, options)
+
+
+def container_of(
+    folder: Path, tensors: Mapping[str, NDArray[np.float32]], options: Options
+) -> Path:
+    """Return a container, in ``folder``, of weights and biases at 3 bits."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(dict(tensors), folder / "model.safetensors")
     source = open_model(str(folder / "model.safetensors"))
     choices = select(list(source.tensors.values()), bits=BITS, include=["*.weight"])
-    options = Options(value_format=value_format, outliers=OutlierRule("share", share))
     path = folder / "model.gobo.safetensors"
     write(path, source, choices, options, force=True)
     return path

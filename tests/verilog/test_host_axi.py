@@ -6,20 +6,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 from gobo_rtl.host_config import HOSTS, WEIGHTS
 from gobo_rtl.hosts.host import HostTop
+from quant.fit import Options
 from sim import cosim
-from sim.model.host import HostLayer
-from sim.plain import plain_image
-from sim.verilated.hosts import KINDS, activations, make_sources
+from sim.model.accelerator import open_container
+from sim.model.host import Host
+from sim.verilated.cycles import container_of
+from sim.verilated.hosts import KINDS, MINILM, activations
 from sim.verilated.model import host_image
 from tests.verilog.bench_hosts import HOST, LAYER
 from tests.verilog.bench_hosts import WEIGHTS as STORED
 
 BENCH = "tests.verilog.bench_hosts"
-STRIPS = 2  # of the real layer: Icarus does some hundred cycles a second
-SHAPE = (384, 384)
+STRIPS = 8  # of the real layer: Icarus does some hundred cycles a second
+NAME = MINILM[384, 384]
 
 
 def cases() -> list[object]:
@@ -46,18 +49,19 @@ def test_a_host_behind_axi(kind: str, weights: str, simulator: str, build_dir: P
 @pytest.mark.parametrize("weights", ["fp16", "gobo"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_real_layer_with_and_without_the_front_end(
-    kind: str, weights: str, simulator: str, build_dir: Path, tmp_path: Path
+    kind: str, weights: str, simulator: str, build_dir: Path, minilm_folder: Path, tmp_path: Path
 ) -> None:
     name = f"{kind}_tiny"
     config = replace(HOSTS[name], weights=weights)
-    source = make_sources(tmp_path, [SHAPE])[SHAPE]
-    rows = STRIPS * config.rows
-    layer = HostLayer(source.layer.weights[:rows], source.layer.bias[:rows])
-    if weights == "gobo":
-        image = host_image(config, source.container, {source.name: source.layer})
-    else:
-        image = plain_image(config, [layer.plain])
-    acts = activations((rows, SHAPE[1]), 1)
+    # The first strips, quantised by themselves.
+    with safe_open(minilm_folder / "model.safetensors", "numpy") as file:
+        tensors = {name: file.get_tensor(name)[: STRIPS * config.rows]
+                   for name in (NAME, NAME.replace("weight", "bias"))}  # fmt: skip
+    container = container_of(tmp_path, tensors, Options(value_format="fp16"))
+    layer = Host.of(config, open_container(container)).layers[NAME]
+    assert layer.columns == 384
+    image = host_image(config, container, {NAME: layer})
+    acts = activations((layer.rows, layer.columns), 1)
     place = tmp_path / "layer.npz"
     np.savez(place, weights=layer.weights, bias=layer.bias, acts=acts,
              image=np.frombuffer(image, np.uint8))  # fmt: skip
