@@ -60,7 +60,7 @@ from gobo_rtl.hosts.narrow import Narrow
 from gobo_rtl.hosts.plain import PlainReader
 from gobo_rtl.hosts.plain_fetch import PlainFetch
 from gobo_rtl.hosts.tensor_core import Dot, TensorCoreArray
-from gobo_rtl.hosts.tpu import TpuArray, TpuPE
+from gobo_rtl.hosts.tpu import TpuArray, TpuPE, TpuRow
 from gobo_rtl.pe.add_bias import AddBias
 from gobo_rtl.pe.align import Aligner
 from gobo_rtl.pe.bins import Bins
@@ -110,7 +110,8 @@ COMPONENTS = [
     *(kind(ARRAYS["tiny"]) for kind in (ResultWriter, CodebookReader, Fetch)),
     *(ReadArbiter(ARRAYS["tiny"], 2), AxiLiteSlave(), Divide(16, 3)),
     RecordReader(JOB, {"tag": 32}, {}),
-    *(Accumulator(4), TpuPE(), Narrow(), Dot(), TensorCoreArray(HOSTS["tensor_core_tiny"])),
+    *(Accumulator(4), TpuPE(), TpuRow(4), Narrow(), Dot()),
+    TensorCoreArray(HOSTS["tensor_core_tiny"]),
     *(kind(HOSTS["eyeriss_tiny"]) for kind in (EyerissPE, EyerissArray)),
     *(kind(HOSTS["tpu_tiny"]) for kind in (Drain, TpuArray, ActTile, FrontEnd, PlainReader)),
     *(kind(HOSTS["tpu_tiny"]) for kind in (PlainFetch, HostEngine, HostUnit, HostTop)),

@@ -110,7 +110,7 @@ class HostCore(wiring.Component):
         m.d.sync += [full.eq((full | completes) & ~swap), own.eq(swap | (own & ~ends))]
         with m.If(take):
             m.d.sync += number.eq(Mux(completes, 0, number + 1))
-        with m.If(weights.valid & weights.payload.error):
+        with m.If(weights.valid & weights.ready & weights.payload.error):
             m.d.sync += failed.eq(1)
 
         opens = flags.first & flags.begins

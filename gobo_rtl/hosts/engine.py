@@ -147,7 +147,7 @@ class HostEngine(Engine):
             self.moving.eq(Cat(
                 *(port.valid & port.ready for port in (
                     weights.o, acts.o, array.o, finish.o, writer.o)),
-                writer.done,
+                array.busy, writer.done,
             ).any()),
             self.busy.eq(array.busy),
             self.stall_weights.eq(array.stall_weights),

@@ -8,6 +8,7 @@ from ..top.record import RecordReader
 
 __all__ = ["PlainFetch"]
 
+CODEBOOK = 4  # cycles that reading and checking one takes, besides its values
 _ABSENT = (
     "unit_exponent", "codebook_offset", "outlier_offset", "outlier_bytes", "weight_sum", "flags",
 )  # fmt: skip
@@ -34,7 +35,7 @@ class PlainFetch(Fetch):
 
     def latency(self, index_width: int) -> int:
         """Return the cycles that a job takes besides those of memory."""
-        return super().latency(0) - 8
+        return super().latency(0) - 1 - CODEBOOK
 
     def layer_fields(self, widths: dict[str, int]) -> tuple[dict[str, int], dict[str, int]]:
         """Return the bits that are kept of a descriptor's fields, out of ``widths``, and the fields

@@ -17,7 +17,7 @@ from .core import HostCore
 from .drain import BANKS, Drain
 from .layout import FP16, FP32
 
-__all__ = ["TpuArray", "TpuPE"]
+__all__ = ["TpuArray", "TpuPE", "TpuRow"]
 
 
 class TpuPE(wiring.Component):
@@ -88,6 +88,63 @@ class TpuPE(wiring.Component):
         return m
 
 
+class TpuRow(wiring.Component):
+    """The PEs of an input: all outputs.
+
+    Paper
+    -----
+    None: a weight-stationary systolic array; docs/hosts.md section 3.1.
+
+    Parameters
+    ----------
+    size : int
+        PEs.
+
+    Members
+    -------
+    load, swap, use, act, begin : In
+        Of the first PE; of the others as many cycles later as they are further right, but
+        ``begin``, which is constant.
+    weights : In, ``size`` x 16 bits
+        The PEs' weights.
+    sums : In, ``size`` x 32 bits
+        FP32: the sums of the row before.
+    o : Out, ``size`` x 32 bits
+        FP32: those for the next one.
+
+    Timing
+    ------
+    That of :class:`TpuPE`.
+
+    Numerics
+    --------
+    Those of :class:`TpuPE`.
+    """
+
+    def __init__(self, size: int):
+        self.size = size
+        super().__init__({
+            "load": In(1), "swap": In(1), "use": In(1), "act": In(FP16.width), "begin": In(1),
+            "weights": In(size * FP16.width), "sums": In(size * FP32.width),
+            "o": Out(size * FP32.width),
+        })  # fmt: skip
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        pes = copies(m, "pe", self.size, TpuPE, platform)
+        names = ("load", "swap", "use", "act")
+        m.d.comb += [getattr(pes[0], name).eq(getattr(self, name)) for name in names]
+        for before, after in pairwise(pes):
+            m.d.comb += [getattr(after, name).eq(getattr(before, f"{name}_o")) for name in names]
+        for n, pe in enumerate(pes):
+            m.d.comb += [
+                pe.begin.eq(self.begin), pe.weight.eq(self.weights.word_select(n, FP16.width)),
+                pe.sum.eq(self.sums.word_select(n, FP32.width)),
+                self.o.word_select(n, FP32.width).eq(pe.sum_o),
+            ]  # fmt: skip
+        return m
+
+
 class TpuArray(HostCore):
     """``size`` inputs by ``size`` outputs of PEs, and an accumulator for each output.
 
@@ -136,25 +193,20 @@ class TpuArray(HostCore):
         m.d.comb += self.i.ready.eq(control.ready)
 
         # PEs: rows are inputs, columns outputs.
-        pes = copies(m, "pe", size * size, TpuPE, platform)
-        grid = [pes[row * size : (row + 1) * size] for row in range(size)]
-        swaps = Signal(size)
+        rows = copies(m, "row", size, partial(TpuRow, size), platform)
+        swaps, weights = Signal(size), Signal(size * FP16.width)
         m.d.sync += swaps.eq(Cat(swap, swaps))
-        for row, of_row in enumerate(grid):
-            first = of_row[0]
+        inputs = _skewed(m, acts["values"][0].as_value(), size, "act")
+        uses = _skewed(m, acts.uses & use.replicate(size), size, "use")
+        for number, (row, act, used) in enumerate(zip(rows, inputs, uses, strict=True)):
             m.d.comb += [
-                first.load.eq(control.take & (control.number == row)),
-                first.swap.eq(Cat(swap, swaps)[row]),
-                first.use.eq(delayed(m, use & acts.uses[row], row, f"use{row}")),
-                first.act.eq(delayed(m, acts["values"][0][row], row, f"act{row}")),
+                row.load.eq(control.take & (control.number == number)),
+                row.swap.eq(Cat(swap, swaps)[number]), row.use.eq(used), row.act.eq(act),
+                row.begin.eq(number == 0), row.weights.eq(weights),
+                row.sums.eq(rows[number - 1].o if number else 0),
             ]  # fmt: skip
-            for pe, after in pairwise(of_row):
-                m.d.comb += [getattr(after, name).eq(getattr(pe, f"{name}_o"))
-                             for name in ("load", "swap", "use", "act")]  # fmt: skip
-            m.d.comb += [pe.begin.eq(row == 0) for pe in of_row]
-            if row:
-                m.d.comb += [pe.sum.eq(above.sum_o)
-                             for pe, above in zip(of_row, grid[row - 1], strict=True)]  # fmt: skip
+        given = _skewed(m, self.i_weights.payload["values"].as_value(), size, "weight")
+        m.d.comb += weights.eq(Cat(given))
 
         # Accumulators: an output's sums come a cycle after those of the output before.
         depth = BANKS * self.config.tokens
@@ -169,13 +221,10 @@ class TpuArray(HostCore):
             m.d.sync += group.eq(drain.group)
         m.d.comb += drain.i.eq(sums.as_value().word_select(group, len(drain.i)))
         for column, accumulator in enumerate(accumulators):
-            weight = self.i_weights.payload["values"][column]
-            weight = delayed(m, weight, column, f"weight{column}")
             m.d.comb += [
-                *(of_row[column].weight.eq(weight) for of_row in grid),
                 accumulator.valid.eq(Cat(use, valids)[wait + column]),
                 accumulator.first.eq(where[0]), accumulator.address.eq(where[1:]),
-                accumulator.term.eq(grid[-1][column].sum_o),
+                accumulator.term.eq(rows[-1].o.word_select(column, FP32.width)),
                 accumulator.read.eq(drain.read),
                 accumulator.place.eq(self.place(drain.token, drain.bank)),
                 sums[column].eq(accumulator.o),
@@ -193,3 +242,14 @@ class TpuArray(HostCore):
     def place(self, slot: Value, bank: Value) -> Value:
         """Return the address of a token's sum."""
         return slot + bank * self.config.tokens
+
+
+def _skewed(m: Module, values: Value, count: int, name: str) -> list[Value]:
+    """Return the ``count`` parts of ``values``, each a cycle later than the one before."""
+    width, found = len(values) // count, [values[: len(values) // count]]
+    for n in range(1, count):
+        later = Signal(len(values) - width, name=f"{name}_{n}", reset_less=True)
+        m.d.sync += later.eq(values[width:])
+        values = later
+        found.append(values[:width])
+    return found

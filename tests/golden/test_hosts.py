@@ -1,6 +1,9 @@
 """The golden models of the host arrays: by hand, order by order, and near to float64."""
 
+import dataclasses
+import re
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -167,6 +170,17 @@ def test_named_hosts_have_the_published_sizes():
         assert config.array.image.lanes == config.rows
         assert config.image.lane_columns == config.word_inputs
         assert config.as_dict()["kind"] == config.kind
+
+
+def test_the_page_has_the_defaults():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "hosts.md").read_text(encoding="utf-8")
+    told = dict(re.findall(r"^\| `(\w+)` \| `?(\w+)`? \|", page, re.MULTILINE))
+    fields = {field.name: field.default for field in dataclasses.fields(HostConfig)}
+    for name in ("weights", "tokens", "act_depth", "prefetch"):
+        assert told[name] == str(fields[name])
+    for kind in (TpuConfig, EyerissConfig, TensorCoreConfig):
+        own = [f"{f.name}={f.default}" for f in dataclasses.fields(kind) if f.name not in fields]
+        assert f"`{kind.__name__}({', '.join(own)})`" in page
 
 
 @pytest.mark.parametrize(("make", "error", "text"), [

@@ -87,8 +87,8 @@ def centroids(config: ArrayConfig, index_width: int) -> list[int]:
 class Fetching(wiring.Component):
     """A fetch with its read master, and a reset."""
 
-    def __init__(self, config: ArrayConfig):
-        self.config, self.fetch = config, Fetch(config)
+    def __init__(self, config: ArrayConfig, fetch: Fetch | None = None):
+        self.config, self.fetch = config, fetch or Fetch(config)
         super().__init__({
             "reset": In(1),
             "o": Out(stream.Signature(LayerLayout(config))),
@@ -131,10 +131,12 @@ def store_of(
     return Memory(config, data, base=BASE, outstanding=config.reads, **options)
 
 
-def run(config: ArrayConfig, store: Memory, layers: int = 1) -> tuple[list[Any], dict[str, int]]:
+def run(
+    config: ArrayConfig, store: Memory, layers: int = 1, fetch: Fetch | None = None
+) -> tuple[list[Any], dict[str, int]]:
     """Return the layers that come, and besides the cycles to the first of them, the error code and
     the number of the job that is next."""
-    dut, got, outcome = Fetching(config), [], {}
+    dut, got, outcome = Fetching(config, fetch), [], {}
     fetch = dut.fetch
 
     async def bench(ctx):
