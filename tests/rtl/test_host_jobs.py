@@ -195,7 +195,7 @@ def test_with_a_starved_memory_3_bits_are_faster_by_as_much_as_they_are_smaller(
         config = config_of("tpu", weights)
         with Machine(config.array, BUILD, 1 << 20, verilog_of("tpu", weights)) as machine:
             jobs = make_jobs(config, [(Shape(rows=256, columns=512, pattern="share:0.003"), 1)])
-            machine.memory_manners(pause=240, shared=True)
+            machine.memory_manners(pause=240, bandwidth=config.beat_width // 8)
             finished = run(config, machine, jobs, limit=2_000_000)
             (completion,) = finished.completions
             cycles[weights], beats[weights] = completion.cycles, sum(machine.beats().values())
