@@ -349,7 +349,8 @@ def _hosts(options: argparse.Namespace) -> bool:
     containers = sorted({source.container for source in sources.values()})
     write_page(page, "What 3-bit weights bring to host arrays", lines, options.command, _TOOLS,
                containers)  # fmt: skip
-    _say("\n".join(["", *lines[: lines.index("## What it says")]]))
+    ends = next(n for n, line in enumerate(lines) if line.startswith("!["))
+    _say("\n".join(["", *lines[:ends]]))
     _say(f"written: {page}, {', '.join(names)}")
     return not any(measured.wrong for measured in found.values())
 
