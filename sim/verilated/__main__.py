@@ -35,6 +35,7 @@ from .hosts import (
     KINDS,
     LATENCY,
     SHAPES,
+    TOKENS,
     Bench,
     all_points,
     expected_cycles,
@@ -107,6 +108,8 @@ def _parser() -> argparse.ArgumentParser:
     hosts.add_argument("--layer", choices=layers, action="append", metavar="LAYER",
                        help="only layers of so many outputs and inputs, may be given several "
                        f"times: {', '.join(layers)}")  # fmt: skip
+    hosts.add_argument("--tokens", type=int, choices=TOKENS, action="append",
+                       help="only so many tokens, may be given several times")  # fmt: skip
     hosts.add_argument("--latency", type=_count, default=LATENCY, metavar="CYCLES",
                        help="from a read's address to its first beat (default: "
                        "%(default)s)")  # fmt: skip
@@ -325,6 +328,8 @@ def _hosts(options: argparse.Namespace) -> bool:
     points = all_points(chosen) if options.all else some_points(chosen)
     if options.layer:
         points = [p for p in points if f"{p.shape[0]}x{p.shape[1]}" in options.layer]
+    if options.tokens:
+        points = [p for p in points if p.tokens in options.tokens]
     points += first_points(configs)
     _say("quantising the layers")
     sources = make_sources(options.folder, [point.shape for point in points])

@@ -126,13 +126,11 @@ def make_sources(folder: Path, shapes: Iterable[Shape]) -> dict[Shape, Source]:
     if trained := {shape: MINILM[shape] for shape in shapes if shape in MINILM}:
         container = quantise(locate("all-minilm-l6-v2"), folder / "minilm", "fp16")
         found |= _sources(container, trained)
-    if seeded := {f"{rows}x{columns}": (rows, columns) for rows, columns in shapes
-                  if (rows, columns) not in MINILM}:  # fmt: skip
-        rng = np.random.default_rng(_SEED)
-        container = seeded_container(folder / "seeded", rng, seeded, _OUTLIERS, "fp16")
-        found |= _sources(
-            container, {shape: f"{PREFIX}{name}.weight" for name, shape in seeded.items()}
-        )
+    for shape in shapes:
+        if shape not in MINILM:  # by itself, the same whatever else is measured
+            name, rng = f"{shape[0]}x{shape[1]}", np.random.default_rng([_SEED, *shape])
+            container = seeded_container(folder / name, rng, {name: shape}, _OUTLIERS, "fp16")
+            found |= _sources(container, {shape: f"{PREFIX}{name}.weight"})
     return found
 
 
