@@ -15,6 +15,8 @@ LIBERTY ?=#                   cell library of `make synth`: .lib or .lib.gz file
 PDK ?=#                       or one by name: sg13g2, sky130, asap7, osu180
 PDK_DIR ?=#                   and where its process kit is
 REPORT ?=#                    page that `make fpga`, `make utilisation` write, as docs/results/fpga.md
+HOST ?=#                      host array of `make model-sim`: tpu, eyeriss or tensor_core
+HOSTS ?=#                     more for `make hosts`, as --all or --host tpu
 EXPLORE ?=#                   more for `make explore`, as --quick
 
 # pytest by itself has one process, and no other to look for when a test is debugged.
@@ -23,7 +25,7 @@ PYTEST := $(RUN) pytest -n $(JOBS)
 LIBRARY = $(if $(LIBERTY),--liberty $(LIBERTY)) $(if $(PDK),--pdk $(PDK)) \
     $(if $(PDK_DIR),--pdk-dir "$(PDK_DIR)")
 
-.PHONY: help demo test test-torch verilog sim model-sim cycles synth synth-history power pes explore fpga utilisation lint bench proof
+.PHONY: help demo test test-torch verilog sim model-sim cycles hosts synth synth-history power pes explore fpga utilisation lint bench proof
 .PHONY: exhaustive sabotage clean .venv .venv-torch .venv-bench .venv-fpga
 
 help:  ## list the targets
@@ -54,11 +56,14 @@ verilog: .venv  ## Verilog of all named configurations, into build/verilog
 sim: .venv  ## the emitted Verilog under cocotb; SIM=icarus, verilator or both
 	@SIM=$(SIM) $(PYTEST) tests/verilog
 
-model-sim: .venv  ## all FC layers of a trained model through the simulated accelerator; resumable
-	@$(RUN) sim.verilated model-sim
+model-sim: .venv  ## a trained model through the simulated accelerator, or BERT-tiny through HOST; resumable
+	@$(RUN) sim.verilated model-sim $(if $(HOST),--host $(HOST) --model bert-tiny)
 
 cycles: .venv  ## cycles of one encoder of BERT-Base on the simulated accelerator
 	@$(RUN) sim.verilated cycles
+
+hosts: .venv  ## cycles of the host arrays with plain and 3-bit weights; HOSTS=--all for all; resumable
+	@$(RUN) sim.verilated hosts $(HOSTS)
 
 synth: .venv  ## area, critical path and limits of decode units and blocks; LIBERTY=file or PDK=name
 	@$(RUN) gobo_rtl verilog --all --unit decode -o build/verilog

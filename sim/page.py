@@ -13,7 +13,7 @@ from typing import Any
 from quant.output import replacing
 from sim.model.fetch import sha256
 
-__all__ = ["share", "table", "write_json", "write_page"]
+__all__ = ["share", "table", "write_json", "write_page", "write_text"]
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
@@ -54,7 +54,7 @@ def write_page(
         *(f"- sha256 of {path.name}: {sha256(path)}" for path in inputs),
         "",
     ]
-    _write(path, "\n".join(text))
+    write_text(path, "\n".join(text))
 
 
 def write_json(
@@ -72,7 +72,7 @@ def write_json(
         "tools": {"python": platform.python_version()} | {name: version(name) for name in tools},
         "sha256": {path.name: sha256(path) for path in inputs},
     }
-    _write(path, json.dumps(made | document, indent=1) + "\n")
+    write_text(path, json.dumps(made | document, indent=1) + "\n")
 
 
 def _commit() -> str:
@@ -80,7 +80,9 @@ def _commit() -> str:
     return subprocess.run(git, capture_output=True, text=True).stdout.strip() or "unknown"
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a file and the folders that it is in, all of it or nothing; ``QuantError`` says why
+    not."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path, force=True) as file:
         file.write(text.encode())

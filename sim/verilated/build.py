@@ -1,4 +1,4 @@
-"""Building the simulation: emitted Verilog and ``driver.cpp`` to a program."""
+"""Building the simulation: a configuration to Verilog, and with ``driver.cpp`` to a program."""
 
 import os
 import re
@@ -6,12 +6,22 @@ import shutil
 import subprocess
 import tempfile
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 
+import gobo_rtl
+from gobo_rtl.array_config import ArrayConfig
+from gobo_rtl.emit import emit
+from gobo_rtl.host_config import HostConfig
+from gobo_rtl.hosts.host import HostTop
+from gobo_rtl.top.accelerator import Accelerator
+from quant.output import replacing
 from sim import verilator
 
-__all__ = ["build"]
+__all__ = ["build", "verilog_of"]
 
+_TOP = "accelerator"
+_GENERATOR = Path(gobo_rtl.__file__).parent
 _DRIVER = Path(__file__).with_name("driver.cpp")
 
 # Levels for gcc: code of a cycle, code that runs once, Verilator's library. -O2 would take three
@@ -20,6 +30,24 @@ _MAKE = f"OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O2 {verilator.PRECOMPILED}"
 
 # A memory that starts as zeros.
 _ZEROS = re.compile(r"  initial begin : zero_\w+\n(?:    .*\n)+?  end\n")
+
+
+def verilog_of(config: ArrayConfig | HostConfig, build_dir: Path) -> str:
+    """Return the Verilog of an accelerator or a host.
+
+    Making it takes up to a minute, so texts are kept under ``build_dir``, by the configuration and
+    the sources of the generator.
+    """
+    sources = sorted(_GENERATOR.rglob("*.py"))
+    parts = [f"{config!r} {version('amaranth')}".encode(), *(path.read_bytes() for path in sources)]
+    key = sha256(b"\0".join(parts)).hexdigest()
+    path = Path(build_dir).resolve() / f"{_TOP}-{key[:12]}.v"
+    with verilator.in_turn(path):
+        if not path.is_file():
+            top = HostTop(config) if isinstance(config, HostConfig) else Accelerator(config)
+            with replacing(path, force=True) as file:
+                file.write(emit(top, _TOP).encode())
+    return path.read_text(encoding="utf-8")
 
 
 def build(verilog: str, beat_bytes: int, build_dir: Path) -> Path:
@@ -40,7 +68,7 @@ def build(verilog: str, beat_bytes: int, build_dir: Path) -> Path:
     ]  # fmt: skip
     text = _ZEROS.sub("", verilog)
     key = sha256(b"\0".join([text.encode(), _DRIVER.read_bytes(), *map(str.encode, options)]))
-    program = Path(build_dir).resolve() / f"accelerator-{key.hexdigest()[:12]}.sim"
+    program = Path(build_dir).resolve() / f"{_TOP}-{key.hexdigest()[:12]}.sim"
     with verilator.in_turn(program):
         if not program.is_file():
             _make(program, text, options)

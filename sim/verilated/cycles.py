@@ -4,11 +4,12 @@ Weights are seeded Gaussian numbers with a real model's share of outliers, quant
 cycles do not depend on them otherwise.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from gobo_rtl.array_config import ArrayConfig
@@ -26,7 +27,10 @@ from sim.model.accelerator import open_container
 from .machine import Finished, Machine
 from .model import BITS
 
-__all__ = ["LAYERS", "OUTLIER_SHARE", "Encoder", "Manners", "make_encoder", "measure"]
+__all__ = [
+    "LAYERS", "OUTLIER_SHARE", "PREFIX", "Encoder", "Manners", "container_of", "make_encoder",
+    "measure", "seeded_container",
+]  # fmt: skip
 
 LAYERS = {
     "attention.self.query": (768, 768),
@@ -40,6 +44,10 @@ LAYERS = {
 
 OUTLIER_SHARE = 0.0032
 """Outliers among the weights of trained FC layers."""
+
+
+PREFIX = "bert.encoder.layer.0."
+"""Of the names that layers have in the container."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,33 @@ class Encoder:
     macs: int
 
 
+def seeded_container(
+    folder: Path, rng: np.random.Generator, layers: Mapping[str, tuple[int, int]], share: float,
+    value_format: str,
+) -> Path:  # fmt: skip
+    """Return a container, in ``folder``, of Gaussian weights and biases of these shapes at 3 bits,
+    with a share of outliers."""
+    tensors = {}
+    for name, shape in layers.items():
+        tensors[f"{PREFIX}{name}.weight"] = rng.normal(0, 0.04, shape).astype(np.float32)
+        tensors[f"{PREFIX}{name}.bias"] = rng.normal(0, 0.1, shape[0]).astype(np.float32)
+    options = Options(value_format=value_format, outliers=OutlierRule("share", share))
+    return container_of(folder, tensors, options)
+
+
+def container_of(
+    folder: Path, tensors: Mapping[str, NDArray[np.float32]], options: Options
+) -> Path:
+    """Return a container, in ``folder``, of weights and biases at 3 bits."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(dict(tensors), folder / "model.safetensors")
+    source = open_model(str(folder / "model.safetensors"))
+    choices = select(list(source.tensors.values()), bits=BITS, include=["*.weight"])
+    path = folder / "model.gobo.safetensors"
+    write(path, source, choices, options, force=True)
+    return path
+
+
 def make_encoder(
     config: ArrayConfig, folder: Path, tokens: int, layers: dict[str, tuple[int, int]], seed: int
 ) -> Encoder:
@@ -68,20 +103,8 @@ def make_encoder(
     Files of the model go to ``folder``. ``ValueError`` or ``QuantError`` when the array does not
     take such a layer.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
-    prefix = "bert.encoder.layer.0."
-    tensors = {}
-    for name, shape in layers.items():
-        tensors[f"{prefix}{name}.weight"] = rng.normal(0, 0.04, shape).astype(np.float32)
-        tensors[f"{prefix}{name}.bias"] = rng.normal(0, 0.1, shape[0]).astype(np.float32)
-    save_file(tensors, folder / "model.safetensors")
-    source = open_model(str(folder / "model.safetensors"))
-    choices = select(list(source.tensors.values()), bits=BITS)
-    rule = OutlierRule("share", OUTLIER_SHARE)
-    path = folder / "model.gobo.safetensors"
-    write(path, source, choices, Options(value_format=config.value_format, outliers=rule),
-          force=True)  # fmt: skip
+    path = seeded_container(folder, rng, layers, OUTLIER_SHARE, config.value_format)
     container = read(path)
     names = sorted(choose_layers(container))
     write_image(folder / "model.bin", container, names, config, force=True)
@@ -90,7 +113,7 @@ def make_encoder(
     due: list[Bits] = []
     for name, (_, inputs) in layers.items():
         acts = rng.normal(0, 1, (tokens, inputs)).astype(np.float16).view(np.uint16)
-        number = names.index(f"{prefix}{name}.weight")
+        number = names.index(f"{PREFIX}{name}.weight")
         last = len(runs) + 1 == len(layers)
         blocks = block_tiles(config, tokens, inputs)
         runs.append(Run(number, acts, blocks, tag=len(runs), interrupt=last))
@@ -109,7 +132,8 @@ def measure(
     The counter of cycles runs from before the queue is started until after the last completion;
     ``advance`` is called with cycles that have passed.
     """
-    machine.memory_manners(shared=manners.shared, latency=manners.latency)
+    bandwidth = machine.config.beat_bytes if manners.shared else 0
+    machine.memory_manners(bandwidth=bandwidth, latency=manners.latency)
     finished = machine.run(encoder.layout, advance=advance)
     wrong = 0
     for given, due in zip(finished.results, encoder.due, strict=True):

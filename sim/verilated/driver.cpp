@@ -8,7 +8,8 @@
 //   wait CYCLES            until the interrupt, at most -> cycles that passed, the interrupt
 //   step CYCLES            let so many cycles pass      -> cycles that passed
 //   pause SHARE SEED       every channel waits in so many of 256 cycles, at random  -> ok
-//   shared FLAG            all channels together move one beat a cycle on average   -> ok
+//   bandwidth BYTES        a cycle, for all channels together, on average; 0: a beat a cycle for
+//                          each                                                     -> ok
 //   latency CYCLES         from a read's address to its first beat                  -> ok
 //   fault BEGIN END        addresses that answer SLVERR                             -> ok
 //   beats                  -> beats moved by the channels index, outlier, act, result, job
@@ -19,6 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cinttypes>
 #include <cstdint>
 #include <cstdio>
@@ -49,8 +51,10 @@ struct Memory {
     uint64_t bad_begin = 0, bad_end = 0;
     uint64_t cycle = 0, latency = 1;
     uint64_t beats[5] = {};
-    bool shared = false;
-    uint64_t debt = 0;  // beats moved beyond one a cycle, while `shared`
+    // Channels take what they move from one bucket, which `bandwidth` bytes are put back into in
+    // every cycle; it holds no more than those of a cycle. What is taken beyond them is owed.
+    uint64_t bandwidth = 0;  // 0: no bound
+    uint64_t debt = 0;       // bytes
     unsigned pause = 0;
     uint64_t dice = 1;
 
@@ -61,14 +65,14 @@ struct Memory {
         dice ^= dice << 13, dice ^= dice >> 7, dice ^= dice << 17;
         return (dice >> 32 & 255) < pause;
     }
-    bool may_offer() const { return !shared || debt == 0; }
+    bool may_offer() const { return !bandwidth || debt < bandwidth; }
     void moved(int channel) {
         ++beats[channel];
-        ++debt;
+        if (bandwidth) debt += kBeatBytes;
     }
     void tick() {
         ++cycle;
-        if (debt) --debt;
+        debt -= std::min(debt, bandwidth);
     }
 };
 
@@ -322,8 +326,8 @@ int main(int argc, char** argv) {
         } else if (is("pause")) {
             memory.pause = a, memory.dice = b | 1;
             std::puts("ok");
-        } else if (is("shared")) {
-            memory.shared = a != 0, memory.debt = 0;
+        } else if (is("bandwidth")) {
+            memory.bandwidth = a, memory.debt = 0;
             std::puts("ok");
         } else if (is("latency")) {
             memory.latency = a;

@@ -1,4 +1,5 @@
-"""The simulated accelerator with its memory, as a program that is started and given commands."""
+"""The simulated accelerator or host with its memory: a program that is started and told what to do.
+"""
 
 import mmap
 import subprocess
@@ -14,17 +15,15 @@ from numpy.typing import NDArray
 
 from gobo_rtl.array_config import ArrayConfig
 from gobo_rtl.bus.registers import REGISTERS, Register
-from gobo_rtl.emit import emit
-from gobo_rtl.top.accelerator import Accelerator
+from gobo_rtl.host_config import HostConfig
 from sim.golden.values import Bits
 from sim.jobs import Completion, Layout, read_completion, read_results
 
-from .build import build
+from .build import build, verilog_of
 
 __all__ = ["Finished", "Machine", "MachineError"]
 
 _REGISTERS = {register.name: register for register in REGISTERS}
-_TOP = "accelerator"
 
 
 class MachineError(RuntimeError):
@@ -45,11 +44,12 @@ class Finished:
 
 
 class Machine:
-    """An accelerator in Verilator. A context manager; one at a time has a memory.
+    """An accelerator or a host in Verilator. A context manager; one at a time has a memory, but
+    copies (``copy.copy``) run beside each other.
 
     Parameters
     ----------
-    config : ArrayConfig
+    config : ArrayConfig or HostConfig
     build_dir : Path
         Where simulations are kept, by the text of their Verilog.
     memory_bytes : int
@@ -59,12 +59,13 @@ class Machine:
     """
 
     def __init__(
-        self, config: ArrayConfig, build_dir: Path, memory_bytes: int, verilog: str | None = None
-    ) -> None:
-        self.config = config
+        self, config: ArrayConfig | HostConfig, build_dir: Path, memory_bytes: int,
+        verilog: str | None = None,
+    ) -> None:  # fmt: skip
+        self.config = config.array if isinstance(config, HostConfig) else config
         self._size = -(-memory_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
-        text = verilog or emit(Accelerator(config), _TOP)
-        self._program = build(text, config.beat_bytes, Path(build_dir))
+        text = verilog or verilog_of(config, build_dir)
+        self._program = build(text, self.config.beat_bytes, Path(build_dir))
 
     def __enter__(self) -> Self:
         with tempfile.NamedTemporaryFile(prefix="gobo-memory-") as file:
@@ -128,7 +129,7 @@ class Machine:
         return self.read(name) >> place.low & ((1 << place.width) - 1)
 
     def memory_manners(
-        self, *, pause: int = 0, seed: int = 1, shared: bool = False, latency: int = 1,
+        self, *, pause: int = 0, seed: int = 1, bandwidth: int = 0, latency: int = 1,
         fault: tuple[int, int] = (0, 0),
     ) -> None:  # fmt: skip
         """Say how the memory behaves.
@@ -136,12 +137,13 @@ class Machine:
         Parameters
         ----------
         pause : of 256 cycles, at random, in which a channel that could move does not.
-        shared : all channels together move a beat a cycle, on average; else each of them does.
+        bandwidth : bytes a cycle that all channels together move, on average; 0 when each of them
+            moves a beat a cycle, whatever the others do.
         latency : cycles from a read's address to its first beat.
         fault : addresses (from, up to) that answer SLVERR.
         """
         self._say("pause", pause, seed)
-        self._say("shared", int(shared))
+        self._say("bandwidth", bandwidth)
         self._say("latency", latency)
         self._say("fault", *fault)
 

@@ -85,12 +85,12 @@ def test_a_job_takes_the_cycles_of_the_page_and_moves_its_beats(
 
 
 @pytest.mark.parametrize(
-    ("pause", "latency", "shared"), [(0, 1, False), (0, 30, False), (120, 3, True)]
+    ("pause", "latency", "bandwidth"), [(0, 1, 0), (0, 30, 0), (120, 3, 8), (0, 9, 3)]
 )
 def test_layers_back_to_back_move_the_same_under_any_memory(
-    machine: Machine, pause: int, latency: int, shared: bool
+    machine: Machine, pause: int, latency: int, bandwidth: int
 ) -> None:
-    machine.memory_manners(pause=pause, latency=latency, shared=shared)
+    machine.memory_manners(pause=pause, latency=latency, bandwidth=bandwidth)
     names = ("edges", "many outliers", "resident", "4 bits")
     run(machine, [FED[name] for name in names])
 

@@ -89,12 +89,12 @@ def run(config: HostConfig, machine: Machine, jobs: Jobs, limit: int = 100_000) 
     return finished
 
 
-@pytest.mark.parametrize(("pause", "latency", "shared"), [
-    (0, 1, False), (0, 30, False), (120, 3, True),
+@pytest.mark.parametrize(("pause", "latency", "bandwidth"), [
+    (0, 1, 0), (0, 30, 0), (120, 3, 16), (0, 9, 3),
 ])  # fmt: skip
-def test_jobs_give_the_golden_models_words(host, pause, latency, shared):
+def test_jobs_give_the_golden_models_words(host, pause, latency, bandwidth):
     config, machine = host
-    machine.memory_manners(pause=pause, latency=latency, shared=shared)
+    machine.memory_manners(pause=pause, latency=latency, bandwidth=bandwidth)
     run(config, machine, make_jobs(config, SHAPES))
 
 
@@ -195,7 +195,7 @@ def test_with_a_starved_memory_3_bits_are_faster_by_as_much_as_they_are_smaller(
         config = config_of("tpu", weights)
         with Machine(config.array, BUILD, 1 << 20, verilog_of("tpu", weights)) as machine:
             jobs = make_jobs(config, [(Shape(rows=256, columns=512, pattern="share:0.003"), 1)])
-            machine.memory_manners(pause=240, shared=True)
+            machine.memory_manners(pause=240, bandwidth=config.beat_width // 8)
             finished = run(config, machine, jobs, limit=2_000_000)
             (completion,) = finished.completions
             cycles[weights], beats[weights] = completion.cycles, sum(machine.beats().values())

@@ -1,7 +1,7 @@
 """The accelerator behind its AXI4 ports, with memories and a host that are not ours."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from gobo_rtl.array_config import ArrayConfig
 from gobo_rtl.bus.registers import REGISTERS
 from gobo_rtl.formats import ARRAY_ERRORS, JOB, LAYER_DESCRIPTOR
 from sim.cosim import CLOCK, configuration, reset
-from sim.golden.layer import ArrayLayer, compute
+from sim.golden.layer import compute
 from sim.jobs import Layout, Run, lay_out, read_completion, read_results, writable
 from tests.accelerating import ACTIVATIONS, PATTERNS, Shape, activations, make_image
 
@@ -130,12 +130,13 @@ def pauses(rng: np.random.Generator, share: float) -> Iterator[bool]:
 
 
 def check(
-    config: ArrayConfig, bench: Bench, layers: Sequence[ArrayLayer], runs: Sequence[Run],
-    errors: dict[int, str],
+    config: ArrayConfig, bench: Bench, layers: Sequence[Any], runs: Sequence[Run],
+    errors: dict[int, str], golden: Callable[..., np.ndarray] = compute,
 ) -> None:  # fmt: skip
     """Compare completions and results of all runs, and that nothing else was written.
 
     ``errors`` are the names of those due, by number of the run; their results may be anything.
+    ``golden`` gives the results of a layer.
     """
     layout, memory = bench.layout, np.frombuffer(bytes(bench.memory.bytes), np.uint8)
     due: list[np.ndarray] = []
@@ -144,7 +145,7 @@ def check(
         assert completion is not None, f"run {slot} has no completion"
         assert (completion.error, completion.tag) == (errors.get(slot, "none"), run.tag), slot
         acts = due[run.acts] if isinstance(run.acts, int) else run.acts
-        due.append(compute(config, layers[run.layer], acts, run.act_exponent))
+        due.append(golden(config, layers[run.layer], acts, run.act_exponent))
         if slot not in errors:
             results = read_results(config, memory, job, rows, layout.base)
             assert np.array_equal(results, due[-1]), f"run {slot}: {runs[slot]}"

@@ -57,5 +57,5 @@ def test_every_word_and_cycle_is_that_of_the_golden_model(name: str) -> None:
             assert finished.completions[0].cycles == cycles
             assert sum(counters[name] for name in STALLS)  # the first step waits for memory
     with built as machine:  # back to back, with a memory that pauses
-        machine.memory_manners(pause=120, latency=3, shared=True)
+        machine.memory_manners(pause=120, latency=3, bandwidth=config.beat_bytes)
         run_jobs(machine, make_jobs(config, cases(config), SEED))

@@ -179,7 +179,7 @@ def test_large_layers_back_to_back_from_a_memory_that_all_share(
     machine: Machine, array: str
 ) -> None:
     cases = [one for one in large(array) if one.shape.rows < 768]
-    machine.memory_manners(shared=True, latency=30, pause=10)
+    machine.memory_manners(bandwidth=machine.config.beat_bytes, latency=30, pause=10)
     run_jobs(machine, make_jobs(machine.config, cases, SEED))
 
 
