@@ -17,6 +17,7 @@ from .array_config import ArrayConfig
 from .bus import registers
 from .config import GoboConfig
 from .emit import emit
+from .package import core_file, implied_ports, ip_xact
 from .units import BLOCKS, UNITS, Design, designs
 
 __all__ = ["describe", "main", "ports"]
@@ -66,7 +67,8 @@ def _umask() -> int:
 
 
 def _verilog(designs: Sequence[Design], folder: Path) -> None:
-    """Write Verilog and JSON of designs; beside an accelerator also its registers."""
+    """Write Verilog of designs, with JSON, core file and IP-XACT; beside an accelerator also its
+    registers."""
     for design in designs:
         component, top = design.component(), design.top
         about = {
@@ -78,10 +80,16 @@ def _verilog(designs: Sequence[Design], folder: Path) -> None:
             "ports": ports(component),
             "interface": component.metadata.as_json(),
         }
-        path = folder / f"{top}.v"
-        changed = _write(path, emit(component, top))
-        _write(folder / f"{top}.json", json.dumps(about, indent=1) + "\n")
-        _tell(path, changed, f": {describe(design.config)}")
+        path, text = folder / f"{top}.v", emit(component, top)
+        words = describe(design.config)
+        changed = _write(path, text)
+        for suffix, beside in {
+            ".json": json.dumps(about, indent=1) + "\n",
+            ".core": core_file(top, words),
+            ".xml": ip_xact(top, words, implied_ports(text, top) + about["ports"]),
+        }.items():
+            _write(path.with_suffix(suffix), beside)
+        _tell(path, changed, f": {words}")
     if any(design.unit == "accelerator" for design in designs):
         _registers(folder, _HOST_FILES)
 
@@ -136,7 +144,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="show the named configurations")
-    make = commands.add_parser("verilog", help="write a configuration's Verilog and its JSON")
+    make = commands.add_parser(
+        "verilog", help="write a configuration's Verilog, with JSON, FuseSoC core and IP-XACT"
+    )
     which = make.add_mutually_exclusive_group(required=True)
     which.add_argument("--config", metavar="NAME", help="a named configuration, see `list`")
     which.add_argument("--all", action="store_true", help="all named configurations")

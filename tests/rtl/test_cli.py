@@ -54,7 +54,7 @@ def test_a_configuration_tells_what_becomes_of_activations() -> None:
 def test_verilog_and_its_json_are_written(tmp_path: Path) -> None:
     assert main(["verilog", "--config", "tiny", "--unit", "decode", "-o", str(tmp_path)]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "decode_tiny.json", "decode_tiny.v",
+        "decode_tiny.core", "decode_tiny.json", "decode_tiny.v", "decode_tiny.xml",
     ]  # fmt: skip
     about = json.loads((tmp_path / "decode_tiny.json").read_text())
     assert (about["top"], about["version"], about["name"]) == ("decode_tiny", __version__, "tiny")
@@ -90,7 +90,8 @@ def test_every_unit_of_a_name_is_written_and_equal_in_another_process(tmp_path: 
     command = [sys.executable, "-m", "gobo_rtl", "verilog", "--config", "tiny", "-o", str(tmp_path)]
     subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": "1"})
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "accelerator_tiny.json", "accelerator_tiny.v", "decode_tiny.json", "decode_tiny.v",
+        *(f"{unit}_tiny.{end}" for unit in ("accelerator", "decode")
+          for end in ("core", "json", "v", "xml")),
         "gobo_registers.h", "gobo_registers.json",
     ]  # fmt: skip
     array = Accelerator(ARRAYS["tiny"])
@@ -160,7 +161,7 @@ def test_changes_make_a_configuration_of_ones_own(tmp_path: Path) -> None:
     assert main(["verilog", "--config", "tiny", *changes, "-o", str(tmp_path)]) == 0
     top = "accelerator_tiny_pe_bins_index_widths_23_symmetric_true"  # a decode unit has no PEs
     assert sorted(path.name for path in tmp_path.iterdir() if "registers" not in path.name) == [
-        f"{top}.json", f"{top}.v"]  # fmt: skip
+        f"{top}.core", f"{top}.json", f"{top}.v", f"{top}.xml"]  # fmt: skip
     config = replace(ARRAYS["tiny"], pe="bins", index_widths=(2, 3), symmetric=True)
     assert (tmp_path / f"{top}.v").read_text() == emit(Accelerator(config), top)
     assert json.loads((tmp_path / f"{top}.json").read_text())["configuration"] == config.as_dict()
