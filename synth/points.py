@@ -113,6 +113,7 @@ def measure(
     """Return area (um2) and flip-flops, the path (ns) and, with ``energy``, picojoules of a
     multiply-accumulate of a trained model's layer, or None.
 
+    The best recipe's by area times path, and those of each in ``by_recipe``.
     ``options`` other than CHOICES are for all recipes, instead of those of TRIED. What is known of
     the same Verilog, library and choices is not measured again: it lies in ``folder``. Raises
     SynthError with what a tool has said.
@@ -136,22 +137,28 @@ def measure(
             return row | described
         except (OSError, ValueError):
             pass
-    found = []
+    netlists: dict[str, flow.Mapped] = {}
+    by_recipe: dict[str, Row] = {}
     for recipe, chosen in tried.items():
-        mapped = flow.synthesise(
+        netlists[recipe] = mapped = flow.synthesise(
             design.verilog, design.top, library, clock_ns, work / recipe, recipe, chosen
         )
         path = sta.critical_path(design.top, library, clock_ns, work / recipe)
-        found.append((mapped.area * path.delay_ns, recipe, mapped, path))
-    _, recipe, mapped, path = min(found, key=lambda entry: entry[0])
-    row = {
-        "area_um2": round(mapped.area, 1), "flip_flops": mapped.flip_flops,
-        "sequential_um2": round(mapped.sequential_area, 1), "delay_ns": path.delay_ns,
-        "path": f"{path.start} -> {path.end}", "recipe": recipe, "clock_ns": clock_ns,
-        "pj_per_mac": None,
+        by_recipe[recipe] = {
+            "area_um2": round(mapped.area, 1), "flip_flops": mapped.flip_flops,
+            "sequential_um2": round(mapped.sequential_area, 1), "delay_ns": path.delay_ns,
+            "path": f"{path.start} -> {path.end}",
+        }  # fmt: skip
+
+    def cost(recipe: str) -> float:
+        return float(by_recipe[recipe]["area_um2"] * by_recipe[recipe]["delay_ns"])
+
+    best = min(by_recipe, key=cost)
+    row = by_recipe[best] | {
+        "recipe": best, "clock_ns": clock_ns, "pj_per_mac": None, "by_recipe": by_recipe,
     }  # fmt: skip
     if energy:
-        row |= _energy(point, mapped, library, clock_ns, work)
+        row |= _energy(point, netlists[best], library, clock_ns, work)
     write(known / f"{found_at}{'-energy' if energy else ''}.json", json.dumps(row, indent=1) + "\n")
     return row | described
 

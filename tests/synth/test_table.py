@@ -29,8 +29,12 @@ def made_up(entry: table.Entry) -> dict[str, dict[str, Any]]:
             area = 400.0 + 100 * point.rows + (point.outliers - 1) * (40 + 5 * point.rows)
         rows[point.name] = {
             "area_um2": area, "flip_flops": 8 + 3 * point.rows, "delay_ns": 2.0,
-            "pj_per_mac": 5.0, "command": point.command,
+            "pj_per_mac": 5.0, "command": point.command, "recipe": "plain",
         }  # fmt: skip
+        figures = {name: rows[point.name][name] for name in ("area_um2", "flip_flops", "delay_ns")}
+        rows[point.name]["by_recipe"] = {"plain": figures}
+        if point.rows == table.SMALL:  # another recipe is better, and not the one of the large one
+            rows[point.name] |= {"recipe": "direct", "area_um2": 1.0, "flip_flops": 1}
     rows["mac_pe"] = {
         "area_um2": 1000.0, "flip_flops": 10, "delay_ns": 4.0, "pj_per_mac": 20.0, "command": "",
     }  # fmt: skip
