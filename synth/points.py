@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
@@ -22,8 +22,8 @@ ROOT = Path(__file__).resolve().parent.parent
 CHOICES = flow.Options(adder="han-carlson", fanout=12)
 """Options that are good for PEs of every kind, by area times path."""
 CLOCK_NS = 1.5
-TRIED = dict.fromkeys(("direct", "plain", "choices"), CHOICES)
-"""Recipes, with their options, of which the best by area times path counts for each PE."""
+TRIED = ("direct", "plain", "choices")
+"""Recipes of which the best by area times path counts for each PE."""
 # What a figure comes from beside its Verilog: when these change, it is made again.
 SOURCES = tuple(f"synth/{name}.py" for name in ("child", "flow", "gates", "points", "power", "sta"))
 SOURCES += ("sim/passes.py", "sim/workload.py")
@@ -113,9 +113,8 @@ def measure(
     """Return area (um2) and flip-flops, the path (ns) and, with ``energy``, picojoules of a
     multiply-accumulate of a trained model's layer, or None.
 
-    The best recipe's by area times path, and those of each in ``by_recipe``.
-    ``options`` other than CHOICES are for all recipes, instead of those of TRIED. What is known of
-    the same Verilog, library and choices is not measured again: it lies in ``folder``. Raises
+    The best recipe's by area times path, and those of each in ``by_recipe``. What is known of the
+    same Verilog, library and choices is not measured again: it lies in ``folder``. Raises
     SynthError with what a tool has said.
     """
     unit = point.pe if point.single else point.unit
@@ -127,8 +126,7 @@ def measure(
     if not library.has_timing or not sta.is_installed():
         raise SynthError("PEs are compared by their paths: give --liberty or --pdk, and "
                          "sudo apt-get install opensta")  # fmt: skip
-    tried = TRIED if options == CHOICES else dict.fromkeys(TRIED, options)
-    found_at = key(design, library, clock_ns, tried)
+    found_at = key(design, library, clock_ns, TRIED, options)
     known = folder / "known"
     described = {"name": point.name, "command": point.command}
     for end in ("-energy", "") if not energy else ("-energy",):
@@ -137,12 +135,12 @@ def measure(
             return row | described
         except (OSError, ValueError):
             pass
-    netlists: dict[str, flow.Mapped] = {}
     by_recipe: dict[str, Row] = {}
-    for recipe, chosen in tried.items():
-        netlists[recipe] = mapped = flow.synthesise(
-            design.verilog, design.top, library, clock_ns, work / recipe, recipe, chosen
-        )
+    netlists = flow.synthesise_all(
+        design.verilog, design.top, library, clock_ns,
+        {recipe: work / recipe for recipe in TRIED}, options,
+    )  # fmt: skip
+    for recipe, mapped in netlists.items():
         path = sta.critical_path(design.top, library, clock_ns, work / recipe)
         by_recipe[recipe] = {
             "area_um2": round(mapped.area, 1), "flip_flops": mapped.flip_flops,
@@ -164,14 +162,15 @@ def measure(
 
 
 def key(
-    design: report.Design, library: Library, clock_ns: float, tried: Mapping[str, flow.Options]
-) -> str:
+    design: report.Design, library: Library, clock_ns: float, recipes: Sequence[str],
+    options: flow.Options = CHOICES,
+) -> str:  # fmt: skip
     """Return what equal figures have in common: all that they come from, but not its name."""
-    scripts = [flow.scripts("top", library, clock_ns, name, each) for name, each in tried.items()]
+    scripts = [flow.scripts("top", library, clock_ns, recipe, options) for recipe in recipes]
     made_by = [(ROOT / name).read_text(encoding="utf-8") for name in SOURCES]
     words = (
         design.verilog.read_text(encoding="utf-8").replace(design.top, "top"), library.sha256,
-        clock_ns, scripts, made_by, version("pyosys"), [each.name for each in tried.values()],
+        clock_ns, scripts, made_by, version("pyosys"), options.name,
     )  # fmt: skip
     return sha256(repr(words).encode()).hexdigest()[:16]
 

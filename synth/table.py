@@ -20,7 +20,7 @@ from rich.table import Table
 from synth import SynthError, buffers, report, whole
 from synth.files import write
 from synth.library import Library
-from synth.points import CLOCK_NS, SINGLE, TRIED, Point, measure
+from synth.points import CHOICES, CLOCK_NS, SINGLE, TRIED, Point, measure
 
 __all__ = [
     "COLUMNS", "REFERENCE", "Entry", "count", "entries", "figures", "page", "run", "save", "table",
@@ -292,7 +292,7 @@ def save(
     """Write the tables, of PEs and of all else, as JSON, with how they were made, and as CSV, their
     files called ``name``; return the paths."""
     document = report.made_by(library) | {
-        "clock_ns": CLOCK_NS, "recipes": {name: each.name for name, each in TRIED.items()},
+        "clock_ns": CLOCK_NS, "recipes": list(TRIED), "options": CHOICES.name,
         "pes": list(rows), "whole": list(others),
     }
     texts = {folder / f"{name}-{library.name}.json": json.dumps(document, indent=1) + "\n"}
@@ -334,7 +334,7 @@ def page(
 ) -> str:
     """Return the page of the tables, with all it takes to repeat them; ``made`` is what they come
     from, by `report.made_by`."""
-    recipes = ", ".join(f"`{name}` ({options.name})" for name, options in TRIED.items())
+    recipes = f"{', '.join(f'`{recipe}`' for recipe in TRIED)} ({CHOICES.name})"
     return (TEMPLATES / "pes.md").read_text(encoding="utf-8").format(
         library=library.name, clock=CLOCK_NS, recipes=recipes,
         table=_markdown(HEADS, map(_cells, rows)),

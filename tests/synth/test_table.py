@@ -88,7 +88,8 @@ def test_the_page_has_every_row_and_how_it_was_made(tmp_path: Path) -> None:
     assert library.sha256 in text and "- command: `python -m synth table`" in text
     paths = table.save(found, [other], library, tmp_path, "table")
     document = json.loads(paths[0].read_text())
-    assert document["pes"] == found and document["recipes"]["plain"] == "han-carlson+tree12"
+    assert document["pes"] == found and document["options"] == "han-carlson+tree12"
+    assert document["recipes"] == list(points.TRIED)
     assert document["whole"] == [other]
     for path, columns in zip(paths[1:], (table.COLUMNS, whole.COLUMNS), strict=True):
         assert path.read_text().splitlines()[0] == ",".join(columns)
@@ -124,17 +125,18 @@ def test_the_best_recipe_counts_and_is_not_mapped_again(
     paths = {"direct": 1.0, "plain": 2.0, "choices": 1.1}  # 30, 40 and 27.5
 
     def synthesise(
-        verilog: Path, top: str, library: object, clock: float, folder: Path, recipe: str,
+        verilog: Path, top: str, library: object, clock: float, folders: dict[str, Path],
         options: flow.Options,
-    ) -> flow.Mapped:  # fmt: skip
-        assert options == points.TRIED[recipe]
-        calls.append(recipe)
-        return flow.Mapped(top, areas[recipe], 1.0, 2, 3, None, folder / "netlist.v")
+    ) -> dict[str, flow.Mapped]:  # fmt: skip
+        assert options == points.CHOICES
+        calls.extend(folders)
+        return {recipe: flow.Mapped(top, areas[recipe], 1.0, 2, 3, None, folder / "netlist.v")
+                for recipe, folder in folders.items()}  # fmt: skip
 
     def critical_path(top: str, library: object, clock: float, folder: Path) -> sta.CriticalPath:
         return sta.CriticalPath(paths[folder.name], "a", "b")
 
-    monkeypatch.setattr(points.flow, "synthesise", synthesise)
+    monkeypatch.setattr(points.flow, "synthesise_all", synthesise)
     monkeypatch.setattr(points.sta, "critical_path", critical_path)
     monkeypatch.setattr(points.sta, "is_installed", lambda: True)
     library = load(TOY, tmp_path)
