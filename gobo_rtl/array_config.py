@@ -11,7 +11,10 @@ from typing import Any
 from .config import GoboConfig
 from .formats import ACT_FORMATS, RESULT_FORMATS, VALUE_FORMATS, ActFormat, ValueFormat
 
-__all__ = ["ARRAYS", "MAX_OUTPUTS", "PES", "ArrayConfig", "named_array"]
+__all__ = [
+    "ARRAYS", "MAX_OUTPUTS", "PES", "ArrayConfig", "check_choice", "check_integer",
+    "check_power_of_two", "named_array",
+]  # fmt: skip
 
 PES: tuple[str, ...] = ("products", "bins", "mac", "bins_fp16")
 """Processing elements: what a PE keeps of a sum."""
@@ -27,15 +30,17 @@ MAX_OUTPUTS = (1 << 20) - 4
 """Most rows of a matrix: rows are counted in 20 bits, strips, of at least 4 rows, in 18."""
 
 
-def _integer(name: str, value: int, low: int, high: int, unit: str) -> None:
+def check_integer(name: str, value: int, low: int, high: int, unit: str) -> None:
+    """Refuse a size that is no integer in ``low..high``: TypeError, ValueError."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{name} must be an integer, not {value!r}")
     if not low <= value <= high:
         raise ValueError(f"{name} must be in {low}..{high} {unit}, not {value}")
 
 
-def _power_of_two(name: str, value: int, low: int, high: int, unit: str) -> None:
-    _integer(name, value, low, high, unit)
+def check_power_of_two(name: str, value: int, low: int, high: int, unit: str) -> None:
+    """Refuse a size that is no power of two in ``low..high``: TypeError, ValueError."""
+    check_integer(name, value, low, high, unit)
     if value & (value - 1):
         raise ValueError(f"{name} must be a power of two, not {value}")
 
@@ -111,13 +116,13 @@ class ArrayConfig:
     address_width: int = 40
 
     def __post_init__(self) -> None:
-        _power_of_two("rows", self.rows, 4, 128, "outputs")
-        _integer("columns", self.columns, 1, 128, "tokens")
-        _choice("pe", self.pe, PES)
-        _choice("act_format", self.act_format, ACT_FORMATS)
-        _choice("align", self.align, ("token", "absolute"))
-        _choice("result_format", self.result_format, RESULT_FORMATS)
-        _choice("value_format", self.value_format, ("fp16", "bf16"))
+        check_power_of_two("rows", self.rows, 4, 128, "outputs")
+        check_integer("columns", self.columns, 1, 128, "tokens")
+        check_choice("pe", self.pe, PES)
+        check_choice("act_format", self.act_format, ACT_FORMATS)
+        check_choice("align", self.align, ("token", "absolute"))
+        check_choice("result_format", self.result_format, RESULT_FORMATS)
+        check_choice("value_format", self.value_format, ("fp16", "bf16"))
         for name, only in _FLOATING.items() if self.floating else ():
             if getattr(self, name) != only:
                 raise ValueError(
@@ -136,15 +141,15 @@ class ArrayConfig:
                 f"not {self.act_width}"
             )
         else:
-            _integer("act_width", self.act_width, 8, 24, "bits")
-        _integer("weight_sum_width", self.weight_sum_width, 12, 24, "bits")
-        _power_of_two("max_inputs", self.max_inputs, 8, 4096, "columns of a matrix")
+            check_integer("act_width", self.act_width, 8, 24, "bits")
+        check_integer("weight_sum_width", self.weight_sum_width, 12, 24, "bits")
+        check_power_of_two("max_inputs", self.max_inputs, 8, 4096, "columns of a matrix")
         for name in ("index_depth", "act_depth"):
-            _power_of_two(name, getattr(self, name), self.max_inputs, 1 << 20, "steps")
-        _power_of_two("outlier_depth", self.outlier_depth, 4, 1 << 20, "words")
-        _power_of_two("tile_slots", self.tile_slots, 2, 64, "token tiles")
-        _integer("reads", self.reads, 1, 16, "bursts")
-        _integer("address_width", self.address_width, 32, 64, "bits")
+            check_power_of_two(name, getattr(self, name), self.max_inputs, 1 << 20, "steps")
+        check_power_of_two("outlier_depth", self.outlier_depth, 4, 1 << 20, "words")
+        check_power_of_two("tile_slots", self.tile_slots, 2, 64, "token tiles")
+        check_integer("reads", self.reads, 1, 16, "bursts")
+        check_integer("address_width", self.address_width, 32, 64, "bits")
         if self.rows * self.result.width < self.beat_width:
             raise ValueError(
                 f"rows x {self.result.width} bits of a result must fill a beat of "
@@ -250,7 +255,8 @@ class ArrayConfig:
         return {**asdict(self), "index_widths": list(self.index_widths)}
 
 
-def _choice(name: str, value: str, choices: Any) -> None:
+def check_choice(name: str, value: str, choices: Any) -> None:
+    """Refuse a word that is not one of ``choices``: ValueError."""
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
 

@@ -4,11 +4,12 @@ A :class:`HostConfig` is all that a host's blocks, their golden models and the p
 weights have to agree on.  Words and rules: docs/hosts.md.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
-from .array_config import ArrayConfig
+from .array_config import ArrayConfig, check_choice, check_integer, check_power_of_two
 from .config import GoboConfig
 from .formats import VALUE_FORMATS, ValueFormat
 
@@ -21,21 +22,8 @@ WEIGHTS: tuple[str, ...] = ("gobo", "fp16", "fp32")
 """Weights in memory: 3-bit, through the front end, or plain."""
 
 
-def _integer(name: str, value: int, low: int, high: int, unit: str) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} must be an integer, not {value!r}")
-    if not low <= value <= high:
-        raise ValueError(f"{name} must be in {low}..{high} {unit}, not {value}")
-
-
-def _power_of_two(name: str, value: int, low: int, high: int, unit: str) -> None:
-    _integer(name, value, low, high, unit)
-    if value & (value - 1):
-        raise ValueError(f"{name} must be a power of two, not {value}")
-
-
 @dataclass(frozen=True, kw_only=True)
-class HostConfig:
+class HostConfig(ABC):
     """Sizes that all hosts have; each kind adds those of its array.
 
     Parameters
@@ -68,11 +56,10 @@ class HostConfig:
     address_width: int = 40
 
     def __post_init__(self) -> None:
-        if self.weights not in WEIGHTS:
-            raise ValueError(f"weights must be one of {', '.join(WEIGHTS)}, not {self.weights!r}")
-        _integer("tokens", self.tokens, 1, 128, "tokens")
-        _power_of_two("act_depth", self.act_depth, 2, 1 << 20, "words")
-        _integer("prefetch", self.prefetch, 2, 1024, "beats")
+        check_choice("weights", self.weights, WEIGHTS)
+        check_integer("tokens", self.tokens, 1, 128, "tokens")
+        check_power_of_two("act_depth", self.act_depth, 2, 1 << 20, "words")
+        check_integer("prefetch", self.prefetch, 2, 1024, "beats")
         _ = self.array, self.image  # they check the rest
         if self.lanes * 16 < self.beat_width:
             raise ValueError(
@@ -88,19 +75,19 @@ class HostConfig:
     # -- what each kind says ----------------------------------------------------------------
 
     @property
+    @abstractmethod
     def rows(self) -> int:
         """Outputs in a strip."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def tile_inputs(self) -> int:
         """Inputs of a weight tile."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def act_word(self) -> int:
         """Activations of a token in a word of them."""
-        raise NotImplementedError
 
     # -- words ------------------------------------------------------------------------------
 
@@ -175,7 +162,7 @@ class TpuConfig(HostConfig):
     size: int = 16
 
     def __post_init__(self) -> None:
-        _power_of_two("size", self.size, 4, 128, "inputs and outputs")
+        check_power_of_two("size", self.size, 4, 128, "inputs and outputs")
         super().__post_init__()
 
     @property
@@ -217,10 +204,10 @@ class EyerissConfig(HostConfig):
     channels: int = 8
 
     def __post_init__(self) -> None:
-        _integer("pe_rows", self.pe_rows, 1, 64, "PEs")
-        _integer("pe_columns", self.pe_columns, 1, 64, "PEs")
-        _power_of_two("filters", self.filters, 4, 128, "outputs")
-        _power_of_two("channels", self.channels, 2, 64, "inputs")
+        check_integer("pe_rows", self.pe_rows, 1, 64, "PEs")
+        check_integer("pe_columns", self.pe_columns, 1, 64, "PEs")
+        check_power_of_two("filters", self.filters, 4, 128, "outputs")
+        check_power_of_two("channels", self.channels, 2, 64, "inputs")
         super().__post_init__()
         if self.pe_rows > self.filters:
             raise ValueError(
@@ -265,7 +252,7 @@ class TensorCoreConfig(HostConfig):
     units: int = 4
 
     def __post_init__(self) -> None:
-        _power_of_two("units", self.units, 1, 8, "units")
+        check_power_of_two("units", self.units, 1, 8, "units")
         super().__post_init__()
 
     @property

@@ -1,10 +1,12 @@
 """Yosys in a process of its own, since a mistake in a script or a design ends it all:
-``python -m synth.child GIGABYTES [gates=FANOUT,CELL,ENABLE:CLOCK:OUT] [trees=FANOUT,CELL,IN:OUT]``.
+``python -m synth.child GIGABYTES FOLDER,... [gates=FANOUT,CELL,ENABLE:CLOCK:OUT]
+[trees=FANOUT,CELL,IN:OUT]``.
 """
 
 import resource
 import sys
 from collections import defaultdict
+from contextlib import chdir
 from typing import Any
 
 from pyosys import libyosys as ys
@@ -97,9 +99,9 @@ def _key(bit: Any) -> tuple[str, int]:
     return str(bit.wire.name), bit.offset
 
 
-def main(gigabytes: str, *steps: str) -> None:
-    """Run gates.ys and cells.ys in so much memory at most; between them split clock gates and plant
-    trees of buffers, as ``steps`` say."""
+def main(gigabytes: str, folders: str, *steps: str) -> None:
+    """Run gates.ys, split clock gates and plant trees of buffers as ``steps`` say, and from there
+    run cells.ys in each of ``folders``; in so much memory at most."""
     size = int(gigabytes) << 30
     resource.setrlimit(resource.RLIMIT_AS, (size, size))
     design = ys.Design()
@@ -108,7 +110,11 @@ def main(gigabytes: str, *steps: str) -> None:
         name, _, words = step.partition("=")
         fanout, cell, pins = words.split(",")
         {"gates": split, "trees": plant}[name](design, cell, pins, int(fanout))
-    ys.run_pass("script cells.ys", design)
+    ys.run_pass("design -save gates", design)
+    for folder in folders.split(","):
+        ys.run_pass("design -load gates", design)
+        with chdir(folder):
+            ys.run_pass("script cells.ys", design)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from synth.buffers import Buffer, buffers
 from synth.files import write
 from synth.library import Library
 
-__all__ = ["ADDERS", "DEFAULT", "RECIPES", "Mapped", "Options", "scripts", "synthesise"]
+__all__ = ["ADDERS", "DEFAULT", "RECIPES", "Mapped", "Options", "scripts", "synthesise",
+           "synthesise_all"]
 
 LIMIT_SECONDS = 1800
 LIMIT_GIGABYTES = 12
@@ -48,6 +49,7 @@ RECIPES = {
     "plain": _CHOICES + _SIZES.replace("buffer -N 16; topo; ", ""),
 }
 STRAIGHT = ("direct", "choices", "plain")  # keep what yosys made of adders, trees and all
+SHARED = ("gates.ys", "sram.v")  # what does not depend on a recipe, but for being of STRAIGHT
 _ABC_AREA = _START + _SMALL.format(target="")
 
 
@@ -113,7 +115,8 @@ def scripts(
     top: str, library: Library, clock_ns: float, recipe: str, options: Options,
     boxes: Sequence[str] = (), left_out: Collection[Buffer] = (),
 ) -> dict[str, str]:  # fmt: skip
-    """Return all that yosys and ABC are told, by name of the file."""
+    """Return all that yosys and ABC are told, by name of the file; those of SHARED are the same for
+    recipes that start from the same gates."""
     target = f" -D {1000 * ABC_SHARE * clock_ns:.0f}"
     abc = RECIPES[recipe].format(target=target) if library.has_timing else _ABC_AREA
     files = {"sram.v": _SRAM} if left_out else {}
@@ -140,30 +143,58 @@ def synthesise(
     ``boxes`` and memories that `synth.buffers` calls buffers are left out. Scripts, log and netlist
     stay in ``folder``. Raises SynthError with yosys' last words.
     """
+    folders = {recipe: folder}
+    return synthesise_all(verilog, top, library, clock_ns, folders, options, boxes)[recipe]
+
+
+def synthesise_all(
+    verilog: Path,
+    top: str,
+    library: Library,
+    clock_ns: float,
+    folders: Mapping[str, Path],
+    options: Options = DEFAULT,
+    boxes: Sequence[str] = (),
+) -> dict[str, Mapped]:
+    """Do what `synthesise` does for several recipes, the keys of ``folders``: their gates are the
+    same and are made once. These have to be all of STRAIGHT, or all not."""
+    if len({recipe in STRAIGHT for recipe in folders}) > 1:
+        raise ValueError(f"{', '.join(folders)} do not start from the same gates")
     large = buffers(verilog.read_text(encoding="utf-8"))
-    files = scripts(top, library, clock_ns, recipe, options, boxes, large)
-    folder.mkdir(parents=True, exist_ok=True)
     # ABC splits paths at spaces, so the tools work in a folder of the system's, on names of ours.
     with tempfile.TemporaryDirectory(prefix="synth-") as name:
         scratch = Path(name)
         (scratch / "design.v").symlink_to(verilog.resolve())
         (scratch / "library.lib").symlink_to(library.path.resolve())
-        for file, text in files.items():
-            write(scratch / file, text)
+        for recipe in folders:
+            (scratch / recipe).mkdir()
+            files = scripts(top, library, clock_ns, recipe, options, boxes, large)
+            for file, text in files.items():
+                write((scratch if file in SHARED else scratch / recipe) / file, text)
         try:
-            status = _yosys(scratch, library, options)
+            status = _yosys(scratch, library, options, list(folders))
         except subprocess.TimeoutExpired as error:
-            raise SynthError(f"{top}: yosys took over {LIMIT_SECONDS} s") from error
+            raise SynthError(f"{top}: yosys took over {LIMIT_SECONDS} s a recipe") from error
         finally:
-            for path in scratch.iterdir():
-                if not path.is_symlink():
+            for recipe, folder in folders.items():
+                folder.mkdir(parents=True, exist_ok=True)
+                for path in (scratch / recipe).iterdir():
                     shutil.move(path, folder / path.name)
-    log = folder / "yosys.log"
+                for file in (*SHARED, "yosys.log"):
+                    if (scratch / file).exists():
+                        shutil.copy(scratch / file, folder / file)
     if status:
+        log = next(iter(folders.values())) / "yosys.log"
         raise SynthError(f"{top}: {_last_words(log)} (see {log})")
+    return {recipe: _mapped(top, library, folder) for recipe, folder in folders.items()}
+
+
+def _mapped(top: str, library: Library, folder: Path) -> Mapped:
+    """Return what yosys has left in a folder."""
     counts = json.loads((folder / "stat.json").read_text(encoding="utf-8"))["design"]
     kinds = counts.get("num_cells_by_type", {})
-    delays = re.findall(r"Delay = *([\d.]+) ps", log.read_text(encoding="utf-8", errors="replace"))
+    said = (folder / "abc.log").read_text(encoding="utf-8", errors="replace")
+    delays = re.findall(r"Delay = *([\d.]+) ps", said)
     return Mapped(
         top=top,
         area=counts.get("area", 0.0),
@@ -175,9 +206,10 @@ def synthesise(
     )
 
 
-def _yosys(folder: Path, library: Library, options: Options) -> int:
-    """Run the scripts of ``folder`` there, their words into yosys.log; return the exit status."""
-    command = [sys.executable, "-m", "synth.child", str(LIMIT_GIGABYTES)]
+def _yosys(folder: Path, library: Library, options: Options, recipes: Sequence[str]) -> int:
+    """Run the scripts of ``folder`` there, those of ``recipes`` in folders in it, their words into
+    yosys.log; return the exit status."""
+    command = [sys.executable, "-m", "synth.child", str(LIMIT_GIGABYTES), ",".join(recipes)]
     for step, fanout, cell in (
         ("gates", options.gate_fanout, library.clock_gate),
         ("trees", options.fanout, library.buffer),
@@ -186,8 +218,8 @@ def _yosys(folder: Path, library: Library, options: Options) -> int:
             command.append(f"{step}={','.join([str(fanout), *cell.split()])}")
     with (folder / "yosys.log").open("w", encoding="utf-8") as log:
         return subprocess.run(
-            command, cwd=folder, timeout=LIMIT_SECONDS, env=os.environ | {"PYTHONPATH": str(ROOT)},
-            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+            command, cwd=folder, timeout=LIMIT_SECONDS * len(recipes), stdin=subprocess.DEVNULL,
+            env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=log, stderr=subprocess.STDOUT,
         ).returncode  # fmt: skip
 
 
@@ -259,11 +291,11 @@ simplemap
 {gates}
 """,
         "cells.ys": f"""\
-dfflibmap -liberty library.lib{unused}
-abc -liberty library.lib -script abc.script{constraints}{unused}
+dfflibmap -liberty ../library.lib{unused}
+tee -o abc.log abc -liberty ../library.lib -script abc.script{constraints}{unused}
 opt_clean -purge
 check -assert -mapped
-tee -q -o stat.json stat -json -liberty library.lib
+tee -q -o stat.json stat -json -liberty ../library.lib
 {bare}rename -wire
 splitnets{ports} -format __
 write_verilog -noattr -noexpr -simple-lhs netlist.v

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
@@ -22,8 +22,8 @@ ROOT = Path(__file__).resolve().parent.parent
 CHOICES = flow.Options(adder="han-carlson", fanout=12)
 """Options that are good for PEs of every kind, by area times path."""
 CLOCK_NS = 1.5
-TRIED = dict.fromkeys(("direct", "plain", "choices"), CHOICES)
-"""Recipes, with their options, of which the best by area times path counts for each PE."""
+TRIED = ("direct", "plain", "choices")
+"""Recipes of which the best by area times path counts for each PE."""
 # What a figure comes from beside its Verilog: when these change, it is made again.
 SOURCES = tuple(f"synth/{name}.py" for name in ("child", "flow", "gates", "points", "power", "sta"))
 SOURCES += ("sim/passes.py", "sim/workload.py")
@@ -113,8 +113,8 @@ def measure(
     """Return area (um2) and flip-flops, the path (ns) and, with ``energy``, picojoules of a
     multiply-accumulate of a trained model's layer, or None.
 
-    ``options`` other than CHOICES are for all recipes, instead of those of TRIED. What is known of
-    the same Verilog, library and choices is not measured again: it lies in ``folder``. Raises
+    The best recipe's by area times path, and those of each in ``by_recipe``. What is known of the
+    same Verilog, library and choices is not measured again: it lies in ``folder``. Raises
     SynthError with what a tool has said.
     """
     unit = point.pe if point.single else point.unit
@@ -126,8 +126,7 @@ def measure(
     if not library.has_timing or not sta.is_installed():
         raise SynthError("PEs are compared by their paths: give --liberty or --pdk, and "
                          "sudo apt-get install opensta")  # fmt: skip
-    tried = TRIED if options == CHOICES else dict.fromkeys(TRIED, options)
-    found_at = key(design, library, clock_ns, tried)
+    found_at = key(design, library, clock_ns, TRIED, options)
     known = folder / "known"
     described = {"name": point.name, "command": point.command}
     for end in ("-energy", "") if not energy else ("-energy",):
@@ -136,35 +135,42 @@ def measure(
             return row | described
         except (OSError, ValueError):
             pass
-    found = []
-    for recipe, chosen in tried.items():
-        mapped = flow.synthesise(
-            design.verilog, design.top, library, clock_ns, work / recipe, recipe, chosen
-        )
+    by_recipe: dict[str, Row] = {}
+    netlists = flow.synthesise_all(
+        design.verilog, design.top, library, clock_ns,
+        {recipe: work / recipe for recipe in TRIED}, options,
+    )  # fmt: skip
+    for recipe, mapped in netlists.items():
         path = sta.critical_path(design.top, library, clock_ns, work / recipe)
-        found.append((mapped.area * path.delay_ns, recipe, mapped, path))
-    _, recipe, mapped, path = min(found, key=lambda entry: entry[0])
-    row = {
-        "area_um2": round(mapped.area, 1), "flip_flops": mapped.flip_flops,
-        "sequential_um2": round(mapped.sequential_area, 1), "delay_ns": path.delay_ns,
-        "path": f"{path.start} -> {path.end}", "recipe": recipe, "clock_ns": clock_ns,
-        "pj_per_mac": None,
+        by_recipe[recipe] = {
+            "area_um2": round(mapped.area, 1), "flip_flops": mapped.flip_flops,
+            "sequential_um2": round(mapped.sequential_area, 1), "delay_ns": path.delay_ns,
+            "path": f"{path.start} -> {path.end}",
+        }  # fmt: skip
+
+    def cost(recipe: str) -> float:
+        return float(by_recipe[recipe]["area_um2"] * by_recipe[recipe]["delay_ns"])
+
+    best = min(by_recipe, key=cost)
+    row = by_recipe[best] | {
+        "recipe": best, "clock_ns": clock_ns, "pj_per_mac": None, "by_recipe": by_recipe,
     }  # fmt: skip
     if energy:
-        row |= _energy(point, mapped, library, clock_ns, work)
+        row |= _energy(point, netlists[best], library, clock_ns, work)
     write(known / f"{found_at}{'-energy' if energy else ''}.json", json.dumps(row, indent=1) + "\n")
     return row | described
 
 
 def key(
-    design: report.Design, library: Library, clock_ns: float, tried: Mapping[str, flow.Options]
-) -> str:
+    design: report.Design, library: Library, clock_ns: float, recipes: Sequence[str],
+    options: flow.Options = CHOICES,
+) -> str:  # fmt: skip
     """Return what equal figures have in common: all that they come from, but not its name."""
-    scripts = [flow.scripts("top", library, clock_ns, name, each) for name, each in tried.items()]
+    scripts = [flow.scripts("top", library, clock_ns, recipe, options) for recipe in recipes]
     made_by = [(ROOT / name).read_text(encoding="utf-8") for name in SOURCES]
     words = (
         design.verilog.read_text(encoding="utf-8").replace(design.top, "top"), library.sha256,
-        clock_ns, scripts, made_by, version("pyosys"), [each.name for each in tried.values()],
+        clock_ns, scripts, made_by, version("pyosys"), options.name,
     )  # fmt: skip
     return sha256(repr(words).encode()).hexdigest()[:16]
 

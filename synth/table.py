@@ -20,7 +20,7 @@ from rich.table import Table
 from synth import SynthError, buffers, report, whole
 from synth.files import write
 from synth.library import Library
-from synth.points import CLOCK_NS, SINGLE, TRIED, Point, measure
+from synth.points import CHOICES, CLOCK_NS, SINGLE, TRIED, Point, measure
 
 __all__ = [
     "COLUMNS", "REFERENCE", "Entry", "count", "entries", "figures", "page", "run", "save", "table",
@@ -155,7 +155,7 @@ def _single(row: Row, reference: Row, name: str) -> Row:
 
 def _kind(entry: Entry, rows: dict[str, Row], reference: Row) -> list[Row]:
     """Return the rows of a kind of PE: composed for each number of rows, and those mapped flat."""
-    small, large = (rows[point.name] for point in entry.columns)
+    small, large = _by_one_recipe(rows, entry.columns, rows[entry.columns[-1].name]["recipe"])
 
     def line(what: str, small: Row = small, large: Row = large) -> tuple[float, float]:
         slope = (large[what] - small[what]) / (LARGE - SMALL)
@@ -184,6 +184,12 @@ def _kind(entry: Entry, rows: dict[str, Row], reference: Row) -> list[Row]:
     return found
 
 
+def _by_one_recipe(rows: dict[str, Row], points: Sequence[Point], recipe: str) -> list[Row]:
+    """Return the figures of points by one recipe, so that their differences are of hardware."""
+    found = (rows[point.name] for point in points)
+    return [row | row["by_recipe"][recipe] for row in found]
+
+
 def _control(entry: Entry, rows: dict[str, Row], count: int) -> float:
     """Return a PE's share of what an array has besides columns: `select` and `steps` grow with the
     rows, an aligner is a column's, the rest is there once."""
@@ -198,9 +204,9 @@ def _outliers(entry: Entry, rows: dict[str, Row], count: int, area: float) -> fl
     what takes an outlier apart, over the area."""
     if not entry.more:
         return None
-    one = [rows[point.name]["area_um2"] for point in entry.columns]
-    two = [rows[point.name]["area_um2"] for point in entry.more]
-    small, large = (b - a for a, b in zip(one, two, strict=True))
+    recipe = rows[entry.columns[-1].name]["recipe"]
+    one, two = (_by_one_recipe(rows, points, recipe) for points in (entry.columns, entry.more))
+    small, large = (b["area_um2"] - a["area_um2"] for a, b in zip(one, two, strict=True))
     slope = (large - small) / (LARGE - SMALL)
     decode = rows[entry.control["outlier_decode"].name]["area_um2"] / (count * ARRAY_COLUMNS)
     return float((slope + (small - SMALL * slope) / count + decode) / area)
@@ -286,7 +292,7 @@ def save(
     """Write the tables, of PEs and of all else, as JSON, with how they were made, and as CSV, their
     files called ``name``; return the paths."""
     document = report.made_by(library) | {
-        "clock_ns": CLOCK_NS, "recipes": {name: each.name for name, each in TRIED.items()},
+        "clock_ns": CLOCK_NS, "recipes": list(TRIED), "options": CHOICES.name,
         "pes": list(rows), "whole": list(others),
     }
     texts = {folder / f"{name}-{library.name}.json": json.dumps(document, indent=1) + "\n"}
@@ -328,7 +334,7 @@ def page(
 ) -> str:
     """Return the page of the tables, with all it takes to repeat them; ``made`` is what they come
     from, by `report.made_by`."""
-    recipes = ", ".join(f"`{name}` ({options.name})" for name, options in TRIED.items())
+    recipes = f"{', '.join(f'`{recipe}`' for recipe in TRIED)} ({CHOICES.name})"
     return (TEMPLATES / "pes.md").read_text(encoding="utf-8").format(
         library=library.name, clock=CLOCK_NS, recipes=recipes,
         table=_markdown(HEADS, map(_cells, rows)),

@@ -13,7 +13,7 @@ from typing import Any
 from synth import SynthError, buffers, flow, points, report, sta
 from synth.files import write
 from synth.library import Library
-from synth.points import CLOCK_NS, TRIED, Point
+from synth.points import CHOICES, CLOCK_NS, TRIED, Point
 
 __all__ = ["ARRAYS", "BLOCKS", "COLUMNS", "DECODERS", "count", "run"]
 
@@ -107,7 +107,7 @@ def _decoder(name: str, library: Library, folder: Path) -> Row:
     given = ["--config", name, "--unit", "decode"]
     points.run("gobo_rtl", "verilog", *given, "-o", str(work))
     (design,) = report.find_designs(work, [], "decode")
-    found = _composed(design, {}, TRIED, library, work)
+    found = _composed(design, None, library, work)
     command = f"python -m gobo_rtl verilog {' '.join(given)} -o build/verilog"
     return _row("decode", f"{name}, {design.lanes} lanes", design.lanes, found, command)
 
@@ -117,23 +117,22 @@ def _array(point: Point, library: Library, folder: Path) -> Row:
     work = folder / point.name
     points.run("gobo_rtl", "verilog", *point.settings, "--unit", "array", "-o", str(work))
     (design,) = report.find_designs(work, [], "array")
-    recipe = column["recipe"]
-    found = _composed(design, {recipe: TRIED[recipe]}, TRIED, library, work)
+    found = _composed(design, column["recipe"], library, work)
     kind = f"{point.pe}{', symmetric' if point.symmetric else ''}"
     return _row("array", f"{point.rows} x 16 {kind}", design.lanes, found, point.command)
 
 
 def _composed(
-    design: report.Design, for_parts: dict[str, flow.Options], for_rest: dict[str, flow.Options],
-    library: Library, folder: Path,
-) -> Row:  # fmt: skip
+    design: report.Design, for_parts: str | None, library: Library, folder: Path
+) -> Row:
     """Return the figures of a design that is mapped part by part, its PARTS as often as they are in
-    it, and timed as a whole; of the recipes for the rest the best by area times path counts."""
+    it, by the recipe ``for_parts``, and timed as a whole; of the recipes of TRIED for the rest the
+    best by area times path counts."""
     text = design.verilog.read_text(encoding="utf-8")
     found = re.findall(rf"^  \\{re.escape(design.top)}\.(\w+) +\w+ \($", text, re.MULTILINE)
     parts = Counter(name for name in found if name in PARTS)
-    key = points.key(design, library, CLOCK_NS, for_parts | for_rest)
-    known = folder.parent / "known" / f"{'-'.join([key, *for_parts])}-whole.json"
+    key = points.key(design, library, CLOCK_NS, TRIED)
+    known = folder.parent / "known" / f"{key}-{for_parts or 'no'}-parts.json"
     try:
         row: Row = json.loads(known.read_text(encoding="utf-8"))
         return row
@@ -141,16 +140,17 @@ def _composed(
         pass
     made = {
         part: flow.synthesise(design.verilog, f"{design.top}.{part}", library, CLOCK_NS,
-                              folder / part, recipe, options)
-        for part in parts for recipe, options in for_parts.items()
+                              folder / part, for_parts, CHOICES)
+        for part in parts if for_parts
     }  # fmt: skip
+    rests = flow.synthesise_all(
+        design.verilog, design.top, library, CLOCK_NS,
+        {recipe: folder / recipe for recipe in TRIED}, CHOICES,
+        [f"{design.top}.{part}" for part in parts],
+    )  # fmt: skip
     tried = []
-    for recipe, options in for_rest.items():
+    for recipe, rest in rests.items():
         work = folder / recipe
-        boxes = [f"{design.top}.{part}" for part in parts]
-        rest = flow.synthesise(
-            design.verilog, design.top, library, CLOCK_NS, work, recipe, options, boxes
-        )
         for part, mapped in made.items():
             link = work / part / "netlist.v"
             link.parent.mkdir(exist_ok=True)

@@ -1,5 +1,6 @@
 """What all columns of the array have in common: their ports, and the way out of finished sums."""
 
+from abc import ABC, abstractmethod
 from typing import ClassVar
 
 from amaranth.hdl import Cat, Module, Shape, Value, signed, unsigned
@@ -16,7 +17,7 @@ from .select import SelectLayout
 __all__ = ["Column"]
 
 
-class Column(wiring.Component):
+class Column(wiring.Component, ABC):
     """The sums of a token, one for each row: the interface of all PEs.
 
     What the rows do with a step is the subclass's, which has ``sum_shape``, ``sums`` and the class
@@ -88,9 +89,9 @@ class Column(wiring.Component):
         return centroid
 
     @staticmethod
+    @abstractmethod
     def sum_shape(config: ArrayConfig) -> Shape | data.Layout:
         """Return the shape of what a row's sum is when it leaves."""
-        raise NotImplementedError
 
     @classmethod
     def parts_of(cls, config: ArrayConfig) -> list[int]:
@@ -104,20 +105,20 @@ class Column(wiring.Component):
         return 1
 
     @classmethod
+    @abstractmethod
     def latency_of(cls, config: ArrayConfig) -> int:
         """Return the cycles from ``a`` of the last step of a sum until its rows can be
         read."""
-        raise NotImplementedError
 
     @property
     def latency(self) -> int:
         """Cycles from ``a`` of the last step of a sum until its rows can be read."""
         return self.latency_of(self.config)
 
+    @abstractmethod
     def sums(self, m: Module) -> list[Value]:
         """Return the rows' sums, whose last part is finished ``latency - 1`` cycles after the last
         ``a``; ``m`` gets what makes them."""
-        raise NotImplementedError
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

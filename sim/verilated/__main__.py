@@ -330,6 +330,9 @@ def _hosts(options: argparse.Namespace) -> bool:
         points = [p for p in points if f"{p.shape[0]}x{p.shape[1]}" in options.layer]
     if options.tokens:
         points = [p for p in points if p.tokens in options.tokens]
+    if not points:
+        raise ValueError("no job has these layers and tokens; larger layers have 1 and 128 tokens, "
+                         "and with --all the others")  # fmt: skip
     points += first_points(configs)
     _say("quantising the layers")
     sources = make_sources(options.folder, [point.shape for point in points])

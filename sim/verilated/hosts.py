@@ -75,12 +75,11 @@ class Point:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a job took: its cycles, bytes by channel, cycles in which its array waits for weights;
-    the words of its results, and how many are wrong."""
+    """What a job took: its cycles, bytes by channel; the words of its results, and how many are
+    wrong."""
 
     cycles: int
     bytes: dict[str, int]
-    stall_weights: int
     words: int
     wrong: int
 
@@ -219,7 +218,8 @@ class Bench:
     def path(self, point: Point) -> Path:
         """Return where a point is kept."""
         machine = self._machines[point.host, point.weights]
-        words = f"{machine.key} {self._golden} {point.bandwidth} {self.latency} "
+        kind = " ".join(Measured.__annotations__)
+        words = f"{kind} {machine.key} {self._golden} {point.bandwidth} {self.latency} "
         what = sha256(words.encode() + self.layout(point).memory.tobytes()).hexdigest()
         return self._kept / f"{what[:24]}.json"
 
@@ -240,8 +240,7 @@ class Bench:
         (results,), (completion,) = finished.results, finished.completions
         wrong = due.size if results is None else int((results != due).sum())
         sizes = {name: beats * machine.config.beat_bytes for name, beats in moved.items()}
-        waits = finished.counters["stall_weights"]
-        return Measured(completion.cycles, sizes, waits, due.size, wrong)
+        return Measured(completion.cycles, sizes, due.size, wrong)
 
 
 def _golden() -> str:

@@ -84,7 +84,7 @@ FAULTS: dict[str, tuple[str, Fault, str]] = {  # and what the claim that is brok
     ), "bins: sums are loaded"),
     "the first rows are read twice": ("symmetric", Fault(
         "twice", "gobo_rtl/array/array.py", "place.eq(place << 1)", "place.eq(place)",
-    ), "bins: sums are read"),
+    ), "products: sums are read"),
 }  # fmt: skip
 LATE = max(SUMMED.values())  # where the reference is
 

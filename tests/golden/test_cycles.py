@@ -43,13 +43,13 @@ def test_passes_by_hand() -> None:
 
 
 def test_short_passes_wait_for_the_drain_but_not_the_first() -> None:
-    # A pass ends 15 cycles after the one before: 3 + 7 and 2 columns of 2 transfers, and one.
+    # A pass ends 14 cycles after the one before: 3 + 6 and 2 columns of 2 transfers, and one.
     work = Work(outlier=np.zeros((8, 10), bool), index_width=3, tokens=3)
-    longer = replace(work, outlier=np.zeros((4, 15), bool), tokens=1)
-    assert turnaround(TINY) == 15
+    longer = replace(work, outlier=np.zeros((4, 14), bool), tokens=1)
+    assert turnaround(TINY) == 14
     assert pass_cycles(TINY, work).tolist() == [10, 10, 10, 10]
-    assert stall_drain(TINY, [work, longer, work]) == 3 * 5 + 0 + 4 * 5
-    assert cycles(TINY, [work, longer]) == 10 + 15 * 3 + 15
+    assert stall_drain(TINY, [work, longer, work]) == 3 * 4 + 0 + 4 * 4
+    assert cycles(TINY, [work, longer]) == 10 + 14 * 3 + 14
 
 
 def test_beats_by_hand() -> None:

@@ -29,8 +29,12 @@ def made_up(entry: table.Entry) -> dict[str, dict[str, Any]]:
             area = 400.0 + 100 * point.rows + (point.outliers - 1) * (40 + 5 * point.rows)
         rows[point.name] = {
             "area_um2": area, "flip_flops": 8 + 3 * point.rows, "delay_ns": 2.0,
-            "pj_per_mac": 5.0, "command": point.command,
+            "pj_per_mac": 5.0, "command": point.command, "recipe": "plain",
         }  # fmt: skip
+        figures = {name: rows[point.name][name] for name in ("area_um2", "flip_flops", "delay_ns")}
+        rows[point.name]["by_recipe"] = {"plain": figures}
+        if point.rows == table.SMALL:  # another recipe is better, and not the one of the large one
+            rows[point.name] |= {"recipe": "direct", "area_um2": 1.0, "flip_flops": 1}
     rows["mac_pe"] = {
         "area_um2": 1000.0, "flip_flops": 10, "delay_ns": 4.0, "pj_per_mac": 20.0, "command": "",
     }  # fmt: skip
@@ -84,7 +88,8 @@ def test_the_page_has_every_row_and_how_it_was_made(tmp_path: Path) -> None:
     assert library.sha256 in text and "- command: `python -m synth table`" in text
     paths = table.save(found, [other], library, tmp_path, "table")
     document = json.loads(paths[0].read_text())
-    assert document["pes"] == found and document["recipes"]["plain"] == "han-carlson+tree12"
+    assert document["pes"] == found and document["options"] == "han-carlson+tree12"
+    assert document["recipes"] == list(points.TRIED)
     assert document["whole"] == [other]
     for path, columns in zip(paths[1:], (table.COLUMNS, whole.COLUMNS), strict=True):
         assert path.read_text().splitlines()[0] == ",".join(columns)
@@ -120,17 +125,18 @@ def test_the_best_recipe_counts_and_is_not_mapped_again(
     paths = {"direct": 1.0, "plain": 2.0, "choices": 1.1}  # 30, 40 and 27.5
 
     def synthesise(
-        verilog: Path, top: str, library: object, clock: float, folder: Path, recipe: str,
+        verilog: Path, top: str, library: object, clock: float, folders: dict[str, Path],
         options: flow.Options,
-    ) -> flow.Mapped:  # fmt: skip
-        assert options == points.TRIED[recipe]
-        calls.append(recipe)
-        return flow.Mapped(top, areas[recipe], 1.0, 2, 3, None, folder / "netlist.v")
+    ) -> dict[str, flow.Mapped]:  # fmt: skip
+        assert options == points.CHOICES
+        calls.extend(folders)
+        return {recipe: flow.Mapped(top, areas[recipe], 1.0, 2, 3, None, folder / "netlist.v")
+                for recipe, folder in folders.items()}  # fmt: skip
 
     def critical_path(top: str, library: object, clock: float, folder: Path) -> sta.CriticalPath:
         return sta.CriticalPath(paths[folder.name], "a", "b")
 
-    monkeypatch.setattr(points.flow, "synthesise", synthesise)
+    monkeypatch.setattr(points.flow, "synthesise_all", synthesise)
     monkeypatch.setattr(points.sta, "critical_path", critical_path)
     monkeypatch.setattr(points.sta, "is_installed", lambda: True)
     library = load(TOY, tmp_path)

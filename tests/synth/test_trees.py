@@ -82,3 +82,19 @@ def test_without_a_limit_no_buffer_is_planted(tmp_path: Path) -> None:
 def test_a_limit_of_one_is_refused() -> None:
     with pytest.raises(SynthError, match="--fanout must be 0 or at least 2, not 1"):
         flow.Options(fanout=1)
+
+
+def test_recipes_that_share_their_gates_give_what_each_gives_alone(tmp_path: Path) -> None:
+    (tmp_path / "wide.v").write_text(WIDE)
+    library, options = load(TOY, tmp_path), flow.Options(fanout=4)
+    given = (tmp_path / "wide.v", "wide", library, 2.5)
+    folders = {recipe: tmp_path / "all" / recipe for recipe in flow.STRAIGHT}
+    found = flow.synthesise_all(*given, folders, options)
+    for recipe, together in found.items():
+        alone = flow.synthesise(*given, tmp_path / recipe, recipe, options)
+        assert together.netlist.read_text() == alone.netlist.read_text()
+        assert together.abc_ns == alone.abc_ns and together.abc_ns is not None
+    scripts = {(folder / "abc.script").read_text() for folder in folders.values()}
+    assert len(scripts) == len(folders)
+    with pytest.raises(ValueError, match="small, plain do not start from the same gates"):
+        flow.synthesise_all(*given, dict.fromkeys(("small", "plain"), tmp_path / "no"), options)

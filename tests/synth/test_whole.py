@@ -64,8 +64,9 @@ def test_a_design_is_composed_of_its_parts(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "array_toy.json").write_text(json.dumps(sizes))
     (design,) = report.find_designs(tmp_path, [], "array")
     library = load(TOY, tmp_path)
-    tried = {"small": flow.DEFAULT}
-    row = whole._composed(design, tried, tried, library, tmp_path / "work")
+    monkeypatch.setattr(whole, "TRIED", ("small",))
+    monkeypatch.setattr(whole, "CHOICES", flow.DEFAULT)
+    row = whole._composed(design, "small", library, tmp_path / "work")
     column = flow.synthesise(design.verilog, "array_toy.column", library, 2.0, tmp_path / "column")
     around = flow.synthesise(
         design.verilog, "array_toy", library, 2.0, tmp_path / "rest", boxes=["array_toy.column"]
@@ -77,7 +78,7 @@ def test_a_design_is_composed_of_its_parts(tmp_path: Path, monkeypatch: pytest.M
     netlist = (tmp_path / "work" / "small" / "column" / "netlist.v").read_text()
     assert "module \\array_toy.column (" in netlist and "input i;" in netlist
     # What is known is not mapped again.
-    assert whole._composed(design, tried, tried, library, tmp_path / "work") == row
+    assert whole._composed(design, "small", library, tmp_path / "work") == row
     assert len(asked) == 1
 
 

@@ -113,13 +113,17 @@ def test_bytes_are_those_of_the_weights_and_do_not_depend_on_the_memory(
     assert 3 < bits["gobo"] < 12  # headers and whole beats count in so small a layer
 
 
-def test_the_first_weight_comes_at_most_a_read_and_40_cycles_later(
+# Cycles besides those of the memory: the codebook's words, and the decode unit.
+LATER = {"tpu_tiny": 17, "eyeriss_tiny": 15, "tensor_core_tiny": 16}
+
+
+def test_the_first_weight_of_a_job_alone_comes_a_read_of_the_codebook_later(
     bench: Bench, found: dict[Point, Measured]
 ) -> None:
     firsts = {point.weights: found[point].cycles for point in first_points(bench.configs)}
-    # The codebook is read before the layer begins.
-    assert 0 < firsts["gobo"] - firsts["fp16"] - bench.latency <= 40
-    assert firsts["gobo"] - firsts["fp32"] - bench.latency <= 40
+    (host,) = bench.configs
+    assert firsts["gobo"] == firsts["fp16"] + bench.latency + LATER[host]
+    assert firsts["fp16"] <= firsts["fp32"] <= firsts["fp16"] + 2  # FP32 is of more beats
 
 
 def test_points_are_kept_and_not_simulated_again(
@@ -218,7 +222,7 @@ def made(
     ] + first_points(CONFIGS)  # fmt: skip
     return {
         point: Measured(cycles(point), {**sizes, "index": 800 if point.weights == "fp32" else 100},
-                        10, 16, int(point.weights == "fp16" and point.tokens == 128))
+                        16, int(point.weights == "fp16" and point.tokens == 128))
         for point in points
     }  # fmt: skip
 
@@ -237,7 +241,8 @@ def test_the_page_says_what_the_points_say() -> None:
     assert "bits a weight: not `tpu` 16 x 32 over FP16 (0.9600)." in text
     # 512 weights with 128 tokens, 256 PEs, 100 cycles.
     assert "| 16 x 32 | 128 | 8 | 1,000 | 480 | 100 | 25.60 % | 53.33 % | 256.00 % |" in text
-    assert "| 1.00 % | 2.08 % | 10.00 % | 10.00 | 1.000 | 4.80 | 0.960 |" in text
+    # The array needs 256 cycles.
+    assert "| 74.40 % | 46.67 % | 0.00 % | 10.00 | 1.000 | 4.80 | 0.960 |" in text
     assert "No more than -380 cycles in a whole job" in text
     assert "| `tpu` | 16 x 32 | 1 | FP32 | 800 | 0 | 50 | 40 | 10 | 900 |" in text
 
@@ -283,6 +288,11 @@ def test_the_status_tells_of_wrong_words(
     found = {point: replace(measured, wrong=0) for point, measured in found.items()}
     monkeypatch.setattr(command, "measure_all", lambda *_: found)
     assert command.main(words) == 0
+
+
+def test_a_choice_that_leaves_no_job_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["hosts", "--layer", "768x768", "--tokens", "16"]) == 2
+    assert "no job has these layers and tokens" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [
