@@ -14,12 +14,9 @@ VENDOR, LIBRARY = "gobo-rtl", "gobo"
 """With a module's name and the version: what the module is called among others' cores."""
 
 _NAMESPACE = "http://www.accellera.org/XMLSchema/IPXACT/1685-2014"
-_BUSES = {
-    "axis": ("AXI4Stream", "r0p0_1"),
-    "axi": ("AXI4", "r0p0_0"),
-    "axil": ("AXI4-Lite", "r0p0_0"),
-}
-"""Name and version of Arm's definitions of buses, in the library AMBA4 of amba.com."""
+_BUSES = {"axis": "AXI4Stream", "axi": "AXI4", "axil": "AXI4-Lite"}
+_VERSIONS = {"AXI4Stream": "r0p0_1"}  # of others r0p0_0
+"""Arm's definitions of buses, in the library AMBA4 of amba.com."""
 
 _BUS_PORT = re.compile(r"(?P<bus>(?P<role>[ms])_(?P<kind>axis|axil?)(?:_\w+)?)_(?P<signal>[a-z]+)")
 _ROLES = {"m": "master", "s": "slave"}
@@ -97,7 +94,7 @@ def ip_xact(top: str, about: str, ports: Sequence[Port]) -> str:
     _add(files, "name", "rtl")
     file = _add(files, "file")
     _add(file, "name", f"{top}.v")
-    _add(file, "fileType", "verilogSource-2005")
+    _add(file, "fileType", "verilogSource")  # the standard's years end with 2001
     _add(root, "description", about)
     ElementTree.indent(root)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{ElementTree.tostring(root, "unicode")}\n'
@@ -111,12 +108,14 @@ def _add(parent: ElementTree.Element, tag: str, text: str = "") -> ElementTree.E
 
 def _bus(group: ElementTree.Element, bus: str, signals: Mapping[str, str]) -> None:
     role, kind = bus.split("_")[:2]
-    name, version = _BUSES[kind]
+    name = _BUSES[kind]
+    if kind == "axi":  # a channel that never writes, or never reads, has a definition of its own
+        name += "_RO" * ("AWVALID" not in signals) + "_WO" * ("ARVALID" not in signals)
     interface = _add(group, "busInterface")
     _add(interface, "name", bus)
-    _definition(interface, "busType", name, version)
+    _definition(interface, "busType", name, name)
     abstraction = _add(_add(interface, "abstractionTypes"), "abstractionType")
-    _definition(abstraction, "abstractionRef", f"{name}_rtl", version)
+    _definition(abstraction, "abstractionRef", name, f"{name}_rtl")
     maps = _add(abstraction, "portMaps")
     for signal, port in signals.items():
         one = _add(maps, "portMap")
@@ -125,7 +124,8 @@ def _bus(group: ElementTree.Element, bus: str, signals: Mapping[str, str]) -> No
     _add(interface, _ROLES[role])
 
 
-def _definition(parent: ElementTree.Element, tag: str, name: str, version: str) -> None:
+def _definition(parent: ElementTree.Element, tag: str, bus: str, name: str) -> None:
+    version = _VERSIONS.get(bus, "r0p0_0")
     attributes = {"vendor": "amba.com", "library": "AMBA4", "name": name, "version": version}
     _add(parent, tag).attrib.update(attributes)
 
