@@ -25,7 +25,7 @@ PYTEST := $(RUN) pytest -n $(JOBS)
 LIBRARY = $(if $(LIBERTY),--liberty $(LIBERTY)) $(if $(PDK),--pdk $(PDK)) \
     $(if $(PDK_DIR),--pdk-dir "$(PDK_DIR)")
 
-.PHONY: help demo test test-torch verilog sim model-sim cycles hosts synth synth-history power pes explore fpga utilisation lint bench proof
+.PHONY: help demo example test test-torch verilog sim model-sim cycles hosts synth synth-history power pes explore fpga utilisation lint bench proof
 .PHONY: exhaustive sabotage clean .venv .venv-torch .venv-bench .venv-fpga
 
 help:  ## list the targets
@@ -43,6 +43,9 @@ help:  ## list the targets
 
 demo: .venv  ## the main job, on a real model: quantise, decode and compute in simulated Verilog
 	@$(RUN) demo
+
+example: .venv  ## the emitted decode unit before an array in plain Verilog, on a trained layer
+	@$(RUN) examples.plug_in
 
 test: .venv  ## everything that is tested, without torch
 	@$(PYTEST)

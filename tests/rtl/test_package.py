@@ -119,7 +119,8 @@ def test_the_component_of_three_ports_is_as_the_schema_has_it() -> None:
         {"name": "m_axis_tdata", "direction": "output", "width": 8},
         {"name": "m_axis_tvalid", "direction": "output", "width": 1},
     ]
-    assert ip_xact("bytes", "A source of bytes", ports) == due.replace(">0.1.0<", f">{__version__}<")
+    due = due.replace(">0.1.0<", f">{__version__}<")
+    assert ip_xact("bytes", "A source of bytes", ports) == due
 
 
 def test_ports_without_a_bus_are_no_bus() -> None:

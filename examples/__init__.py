@@ -1,0 +1,1 @@
+"""Designs around the emitted hardware, for people to begin their own with."""
