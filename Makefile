@@ -95,11 +95,12 @@ fpga: .venv-fpga  ## a design for the ULX3S 85F that tests itself, to build/fpga
 utilisation: .venv-fpga  ## what units take of an ECP5 and of iCE40s, and how fast; resumable
 	@$(RUN) fpga utilisation $(if $(REPORT),--report $(REPORT))
 
-lint: .venv  ## ruff, mypy, and Verilator's lint of the emitted Verilog
+lint: .venv  ## ruff, mypy, Verilator's lint of the emitted Verilog, and others' of the decode units
 	@$(RUN) ruff check .
 	@$(RUN) mypy
 	@$(RUN) gobo_rtl verilog --all -o build/verilog
-	@$(RUN) tools.lint build/verilog/*.v
+	@$(RUN) tools.lint build/verilog/accelerator_*.v
+	@$(RUN) tools.lint --tool all build/verilog/decode_*.v
 
 bench: .venv-bench  ## the quantiser's speed and memory beside other clusterings
 	@$(RUN) bench

@@ -31,18 +31,16 @@ module dot_array #(
 );
   reg signed [7:0] acts [0:COLUMNS - 1];
   reg [15:0] column;
-  reg signed [63:0] sums [0:ROWS - 1];
-  reg signed [63:0] next;
-  integer row;
+  wire signed [7:0] act = acts[column];
 
   // FP16 in units of 2^-24: subnormals are their fraction, others 1024 and it, shifted.
   function signed [63:0] scaled;
     input [15:0] weight;
-    reg [63:0] magnitude;
+    reg signed [63:0] magnitude;
     begin
-      magnitude = {54'd0, weight[9:0]};
+      magnitude = $signed({54'd0, weight[9:0]});
       if (weight[14:10] != 5'd0)
-        magnitude = (magnitude | 64'd1024) << (weight[14:10] - 5'd1);
+        magnitude = (magnitude | 64'sd1024) << (weight[14:10] - 5'd1);
       scaled = weight[15] ? -magnitude : magnitude;
     end
   endfunction
@@ -55,26 +53,32 @@ module dot_array #(
     if (act_write)
       acts[act_address] <= act_data;
 
+  // A tile that is marked at its end is never used.
   always @(posedge clk)
     if (!rst_n) begin
       column <= 16'd0;
       sum_tvalid <= 1'b0;
     end else begin
-      if (sum_tready)
-        sum_tvalid <= 1'b0;
-      if (take) begin
+      if (take)
         column <= weight_tlast ? 16'd0 : column + 16'd1;
-        for (row = 0; row < ROWS; row = row + 1) begin
-          next = scaled(weight_tdata[16 * row +: 16]) * acts[column];
-          if (column != 16'd0)
-            next = next + sums[row];
-          sums[row] <= next;
-          if (weight_tlast)
-            sum_tdata[64 * row +: 64] <= next;
-        end
-        // A tile that is marked at its end is never used.
-        if (weight_tlast)
-          sum_tvalid <= !weight_tuser;
-      end
+      if (take && weight_tlast)
+        sum_tvalid <= !weight_tuser;
+      else if (sum_tready)
+        sum_tvalid <= 1'b0;
     end
+
+  genvar row;
+  generate
+    for (row = 0; row < ROWS; row = row + 1) begin : rows
+      reg signed [63:0] sum;
+      wire signed [63:0] product = scaled(weight_tdata[16 * row +: 16]) * act;
+      wire signed [63:0] next = column == 16'd0 ? product : sum + product;
+      always @(posedge clk)
+        if (take) begin
+          sum <= next;
+          if (weight_tlast)
+            sum_tdata[64 * row +: 64] <= $unsigned(next);
+        end
+    end
+  endgenerate
 endmodule
