@@ -12,6 +12,7 @@ import pytest
 from amaranth.hdl import Module, Value
 from amaranth.lib import wiring
 
+from examples.plug_in.waveform import PICTURES, picture
 from gobo_rtl.array.array import Array
 from gobo_rtl.array.finish import Finish
 from gobo_rtl.array.steps import Steps
@@ -107,6 +108,20 @@ def test_the_readme_has_every_port_once() -> None:
         assert len(matching) == 1, f"{name} is in the table {len(matching)} times"
     for pattern in patterns:
         assert any(re.fullmatch(pattern.replace("*", r"\w+"), name) for name in found), pattern
+
+
+def test_the_page_for_other_arrays_has_every_port_and_its_bits() -> None:
+    table = page("plug-in.md").split("<!-- ports -->")[1].split("<!-- end of ports -->")[0]
+    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| *(\d*) \|", table, re.MULTILINE)
+    default = {port["name"]: str(port["width"]) for port in ports(DecodeAxis(named("default")))}
+    several = [port["name"] for port in ports(DecodeAxis(named("rows")))]
+    assert [name for name, _ in rows] == several
+    assert dict(rows) == {**default, "s_axis_codebook_tuser": ""}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_the_pictures_of_the_ports_are_what_the_unit_does(name: str) -> None:
+    assert page(name) == picture(name)
 
 
 def test_the_picture_of_the_timing_is_what_the_unit_does() -> None:
