@@ -3,8 +3,8 @@ blocks by themselves."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any
 
 from amaranth.hdl import Const, Module, Value
 from amaranth.lib import wiring
@@ -22,6 +22,7 @@ from .array.strip_buffer import StripBuffer
 from .array.weight_loader import WeightLoader
 from .array_config import ARRAYS, ArrayConfig
 from .bus.axi_stream import DecodeAxis
+from .changes import changed, field_types, pairs, suffix
 from .config import CONFIGS, GoboConfig
 from .pe.align import Aligner
 from .pe.bins_fp16 import BinsFp16PE
@@ -34,8 +35,6 @@ from .top.accelerator import Accelerator
 from .top.fetch import Fetch
 
 __all__ = ["BLOCKS", "UNITS", "Design", "designs", "top_name"]
-
-Config = TypeVar("Config", GoboConfig, ArrayConfig)
 
 
 @dataclass(frozen=True)
@@ -175,45 +174,9 @@ def designs(
         raise ValueError(f"no {what} is called {name!r}; there are {names}")
     if not changes:
         return found
-    pairs = [_pair(change) for change in changes]
-    fitting = [d for d in found if {field for field, _ in pairs} <= _types(d.config).keys()]
-    if not fitting:
-        unknown = next(field for field, _ in pairs if field not in _types(found[-1].config))
-        names = ", ".join(_types(found[-1].config))
-        raise ValueError(f"{found[-1].unit} {name} has no field {unknown!r}; there are {names}")
-    words = "_".join(re.sub(r"\W", "", f"{field}_{value}") for field, value in pairs)
-    return [Design(d.unit, f"{name}_{words}", _changed(d.config, pairs)) for d in fitting]
-
-
-def _pair(change: str) -> tuple[str, str]:
-    field, equals, value = change.partition("=")
-    if not (field and equals and value):
-        raise ValueError(f"a change is FIELD=VALUE, not {change!r}")
-    return field, value
-
-
-def _types(config: GoboConfig | ArrayConfig) -> dict[str, Any]:
-    return {field.name: field.type for field in fields(config)}
-
-
-def _changed(config: Config, pairs: Sequence[tuple[str, str]]) -> Config:
-    types = _types(config)
-    return replace(config, **{field: _value(field, types[field], text) for field, text in pairs})
-
-
-def _value(field: str, kind: Any, text: str) -> Any:
-    """Return the text as a value of a field; the configuration checks if it takes it."""
-    if kind is str:
-        return text
-    if kind is bool:
-        if text not in ("true", "false"):
-            raise ValueError(f"{field} must be true or false, not {text!r}")
-        return text == "true"
-    numbers = text.split(",")
-    if not all(number.isascii() and number.isdigit() for number in numbers):
-        raise ValueError(f"{field} must be in whole numbers, not {text!r}")
-    if kind is int:
-        if len(numbers) != 1:
-            raise ValueError(f"{field} must be one number, not {text!r}")
-        return int(text)
-    return tuple(map(int, numbers))
+    wanted = {field for field, _ in pairs(changes)}
+    fitting = [d for d in found if wanted <= field_types(d.config).keys()] or found[-1:]
+    return [
+        Design(d.unit, name + suffix(changes), changed(d.config, changes, f"{d.unit} {name}"))
+        for d in fitting
+    ]

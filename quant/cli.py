@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from gobo_rtl.array_config import ARRAYS, ArrayConfig, named_array
+from gobo_rtl.changes import changed, suffix
 from gobo_rtl.config import CONFIGS, GoboConfig, named
 from gobo_rtl.formats import VALUE_FORMATS
 
@@ -225,14 +226,17 @@ def export_command(
               help="The configuration it is for.  [default: default]")  # fmt: skip
 @click.option("--array", "array_name", type=click.Choice(list(ARRAYS)),
               help="The array of the accelerator it is for, in place of --config.")  # fmt: skip
+@click.option("--set", "changes", multiple=True, metavar="FIELD=VALUE",
+              help="Another size than that one's, as `python -m gobo_rtl verilog` takes it; may be "
+              "given several times.")  # fmt: skip
 @_out
 @click.option("--include", multiple=True, metavar="PATTERN",
               help="Layers that go in; the FC matrices if not given.")  # fmt: skip
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Layers that stay out.")
 @_force
 def image_command(
-    container: Path, config_name: str | None, array_name: str | None, output: Path, force: bool,
-    include: Sequence[str], exclude: Sequence[str],
+    container: Path, config_name: str | None, array_name: str | None, changes: Sequence[str],
+    output: Path, force: bool, include: Sequence[str], exclude: Sequence[str],
 ) -> None:  # fmt: skip
     """Pack CONTAINER into a device image for the hardware.
 
@@ -243,19 +247,25 @@ def image_command(
     Examples:
       python -m quant image model.gobo.safetensors --config default -o model.bin
       python -m quant image model.gobo.safetensors --array default -o model.bin
+      python -m quant image model.gobo.safetensors --config block --set lane_rows=8 -o model.bin
     """
     if config_name and array_name:
         raise click.UsageError("--config and --array exclude each other; give one of them")
     check_free(output, force=force)
     check_free(contents_path(output), force=force)
+    name = array_name or config_name or "default"
+    target: GoboConfig | ArrayConfig
+    try:
+        target = (
+            changed(named_array(name), changes, f"array {name}") if array_name
+            else changed(named(name), changes, f"configuration {name}")
+        )  # fmt: skip
+        name += suffix(changes)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     opened = read(container)
     names = choose_layers(opened, include, exclude)
-    sizes = {name: opened.layer(name).size for name in names}
-    target: GoboConfig | ArrayConfig
-    if array_name:
-        target, name = named_array(array_name), array_name
-    else:
-        target, name = named(config_name or "default"), config_name or "default"
+    sizes = {layer: opened.layer(layer).size for layer in names}
     with progress("packing", sizes) as done:
         table = write_image(output, opened, names, target, name, force=force, done=done)
     nbytes, weights = table["header"]["file_bytes"], sum(sizes.values())

@@ -150,6 +150,9 @@ def test_verify_exits_with_one_when_something_differs(made, tmp_path, capsys):
         ("image {made} -o out.bin --config none", "'none' is not one of"),
         ("image {made} -o out.bin --include no*", "'no*' matches no layer"),
         ("image {made} -o out.bin --config bf16", "has values in fp16, the configuration takes"),
+        ("image {made} -o out.bin --set lanes=3", "lanes must be a power of two in 4..128"),
+        ("image {made} -o out.bin --set lane=8", "configuration default has no field 'lane'"),
+        ("image {made} -o out.bin --array tiny --set rows", "a change is FIELD=VALUE, not 'rows'"),
         ("image {made} -o out.json", "name it *.bin"),
         ("image {made} -o {made}", "give --force to replace it"),
         ("export {made} -o {made}", "give --force to replace it"),
@@ -286,3 +289,12 @@ def test_every_configuration_can_be_named(made, tmp_path):
     for name in CONFIGS:
         status = main(["image", str(made), "--config", name, "-o", str(tmp_path / f"{name}.bin")])
         assert status == (2 if name == "bf16" else 0)
+
+
+def test_an_image_has_the_sizes_that_are_set(made, tmp_path):
+    image = tmp_path / "out.bin"
+    sizes = ["--set", "lanes=8", "--set", "lane_rows=8", "--set", "tile_rows=8"]
+    assert main(["image", str(made), "--config", "rows", *sizes, "-o", str(image)]) == 0
+    table = json.loads(image.with_suffix(".json").read_text())
+    assert table["configuration"]["name"] == "rows_lanes_8_lane_rows_8_tile_rows_8"
+    assert [table["header"][name] for name in ("lanes", "lane_rows", "tile_rows")] == [8, 8, 8]
