@@ -1,10 +1,13 @@
 """The example: the emitted decode unit before an array in plain Verilog, on every simulator."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from examples.plug_in import __main__ as example
+from gobo_rtl.cli import main as emit
 
 
 def run(folder: Path, simulator: str, monkeypatch: pytest.MonkeyPatch) -> int:
@@ -51,3 +54,36 @@ def test_a_machine_without_a_simulator_is_told_what_to_install(
     monkeypatch.setenv("PATH", str(tmp_path))
     assert example.main(["-o", str(tmp_path)]) == 2
     assert "sudo apt-get install iverilog" in capsys.readouterr().err
+
+
+# Ports that a port depends on in the same cycle: its cone of logic, up to registers.
+PATHS = """
+import sys
+from pyosys import libyosys as ys
+path, top, *ports = sys.argv[1:]
+design = ys.Design()
+for each in (f"read_verilog {path}", f"hierarchy -top {top}", "proc", "flatten", "opt_clean"):
+    ys.run_pass(each, design)
+for port in ports:
+    cone = f"w:{port} %ci*:-$dff,$dffe,$sdff,$sdffe,$sdffce i:* %i w:{port} %d"
+    ys.run_pass(f"tee -q -o {port}.txt select -list {cone}", design)
+"""
+
+
+def test_paths_through_the_unit_are_those_of_the_page(tmp_path: Path) -> None:
+    assert emit(["verilog", "--config", "tiny", "--unit", "decode", "-o", str(tmp_path)]) == 0
+    array, valid = "m_axis_weight_tready", "s_axis_{}_tvalid".format
+    outlier = {valid("outlier"), "s_axis_outlier_tdata"}
+    due = {
+        **{f"m_axis_weight_{name}": set() for name in ("tvalid", "tdata", "tlast", "tuser")},
+        "error_code": set(),
+        "s_axis_outlier_tready": {array, *outlier},
+        "s_axis_index_tready": {array, *outlier, valid("codebook")},
+        "s_axis_codebook_tready": {array, *map(valid, ("codebook", "index", "outlier"))},
+    }
+    subprocess.run(
+        [sys.executable, "-c", PATHS, "decode_tiny.v", "decode_tiny", *due], cwd=tmp_path,
+        check=True, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    found = {port: (tmp_path / f"{port}.txt").read_text().splitlines() for port in due}
+    assert {port: {line.rpartition("/")[2] for line in lines} for port, lines in found.items()} == due
