@@ -85,5 +85,6 @@ def test_paths_through_the_unit_are_those_of_the_page(tmp_path: Path) -> None:
         [sys.executable, "-c", PATHS, "decode_tiny.v", "decode_tiny", *due], cwd=tmp_path,
         check=True, stdout=subprocess.DEVNULL,
     )  # fmt: skip
-    found = {port: (tmp_path / f"{port}.txt").read_text().splitlines() for port in due}
-    assert {port: {line.rpartition("/")[2] for line in lines} for port, lines in found.items()} == due
+    for port, others in due.items():
+        lines = (tmp_path / f"{port}.txt").read_text().splitlines()
+        assert {line.rpartition("/")[2] for line in lines} == others, port
