@@ -201,7 +201,7 @@ def test_a_layers_cycles_by_hand(
 
 def test_the_default_points_are_some_of_all() -> None:
     every, some = all_points(), some_points()
-    assert len(set(every)) == len(every) == 3 * len(SHAPES) * 3 * 6 * 3
+    assert len(set(every)) == len(every) == 3 * len(SHAPES) * 3 * 5 * 3
     assert set(some) < set(every)
     assert {point.shape for point in some} == set(SHAPES)
     # Every way to store weights is there of each.
