@@ -15,9 +15,9 @@ from amaranth.lib import wiring
 from . import __version__
 from .array_config import ArrayConfig
 from .bus import registers
-from .config import GoboConfig
 from .emit import emit
-from .units import BLOCKS, UNITS, Design, designs
+from .host_config import HostConfig
+from .units import BLOCKS, HOST_BLOCKS, UNITS, AnyConfig, Design, designs
 
 __all__ = ["describe", "main", "ports"]
 
@@ -66,7 +66,7 @@ def _umask() -> int:
 
 
 def _verilog(designs: Sequence[Design], folder: Path) -> None:
-    """Write Verilog and JSON of designs; beside an accelerator also its registers."""
+    """Write Verilog and JSON of designs; beside an accelerator or a host also its registers."""
     for design in designs:
         component, top = design.component(), design.top
         about = {
@@ -82,7 +82,7 @@ def _verilog(designs: Sequence[Design], folder: Path) -> None:
         changed = _write(path, emit(component, top))
         _write(folder / f"{top}.json", json.dumps(about, indent=1) + "\n")
         _tell(path, changed, f": {describe(design.config)}")
-    if any(design.unit == "accelerator" for design in designs):
+    if any(design.unit in ("accelerator", "host") for design in designs):
         _registers(folder, _HOST_FILES)
 
 
@@ -96,9 +96,15 @@ def _tell(path: Path, changed: bool, about: str = "") -> None:
     print(f"{path}{about}{'' if changed else ' (unchanged)'}", flush=True)
 
 
-def describe(config: GoboConfig | ArrayConfig) -> str:
+def describe(config: AnyConfig) -> str:
     """Return a configuration in a line of words."""
     widths = "/".join(map(str, config.index_widths))
+    if isinstance(config, HostConfig):
+        weights = f"{widths}-bit" if config.weights == "gobo" else config.weights
+        return (
+            f"{config.kind}, {config.rows} outputs a strip, {weights} weights, "
+            f"{config.lanes} a word, {config.tokens} tokens a tile, {config.beat_width}-bit beats"
+        )
     if isinstance(config, ArrayConfig):
         acts = "as they are" if config.floating else f"aligned to {config.act_width} bits"
         return (
@@ -119,11 +125,13 @@ def _count(number: int, what: str) -> str:
 
 
 def _list() -> None:
+    width = max(len(name) for unit in UNITS.values() for name in unit.configs)
     for unit, one in UNITS.items():
         print(f"{unit}:")
         for name, config in one.configs.items():
-            print(f"  {name:8} {describe(config)}")
+            print(f"  {name:{width}} {describe(config)}")
     print(f"blocks of an accelerator, and PEs to measure it against:\n  {', '.join(BLOCKS)}")
+    print(f"blocks of a host:\n  {', '.join(HOST_BLOCKS)}")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -141,7 +149,7 @@ def main(arguments: list[str] | None = None) -> int:
     which.add_argument("--config", metavar="NAME", help="a named configuration, see `list`")
     which.add_argument("--all", action="store_true", help="all named configurations")
     make.add_argument(
-        "--unit", choices=[*UNITS, *BLOCKS, "blocks"], metavar="UNIT",
+        "--unit", choices=[*UNITS, *BLOCKS, *HOST_BLOCKS, "blocks"], metavar="UNIT",
         help="only this unit, or a block, see `list`; `blocks` for all of these (default: every "
         "unit that has the name)",
     )  # fmt: skip
