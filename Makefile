@@ -99,7 +99,7 @@ lint: .venv  ## ruff, mypy, Verilator's lint of the emitted Verilog, and others'
 	@$(RUN) ruff check .
 	@$(RUN) mypy
 	@$(RUN) gobo_rtl verilog --all -o build/verilog
-	@$(RUN) tools.lint build/verilog/accelerator_*.v
+	@$(RUN) tools.lint build/verilog/accelerator_*.v build/verilog/host_*.v
 	@$(RUN) tools.lint --tool all build/verilog/decode_*.v
 
 bench: .venv-bench  ## the quantiser's speed and memory beside other clusterings

@@ -78,6 +78,10 @@ class ArrayConfig:
         Index widths in bits that a layer may have, ascending, out of 2, 3 and 4.
     outliers_per_step : int
         Outliers of one step taken without a stall: 1, 2 or 4.
+    multipliers : str
+        How integers are multiplied: ``digits``, by gates that products share, for cells; or
+        ``blocks``, each by itself, for the multiplier blocks of an FPGA.  Results and cycles are
+        the same.
     max_inputs : int
         Most columns of a matrix, a power of two in 8..4096.
     index_depth, outlier_depth, act_depth : int
@@ -105,6 +109,7 @@ class ArrayConfig:
     value_format: str = "fp16"
     index_widths: tuple[int, ...] = (2, 3, 4)
     outliers_per_step: int = 4
+    multipliers: str = "digits"
     max_inputs: int = 4096
     index_depth: int = 8192
     outlier_depth: int = 2048
@@ -123,6 +128,7 @@ class ArrayConfig:
         check_choice("align", self.align, ("token", "absolute"))
         check_choice("result_format", self.result_format, RESULT_FORMATS)
         check_choice("value_format", self.value_format, ("fp16", "bf16"))
+        check_choice("multipliers", self.multipliers, ("digits", "blocks"))
         for name, only in _FLOATING.items() if self.floating else ():
             if getattr(self, name) != only:
                 raise ValueError(
@@ -277,6 +283,7 @@ ARRAYS: dict[str, ArrayConfig] = {
     "edge": ArrayConfig(
         rows=8, columns=4, act_width=8, index_widths=(3,), outliers_per_step=1, max_inputs=2048,
         index_depth=2048, outlier_depth=512, act_depth=4096, tile_slots=4, beat_width=64,
+        multipliers="blocks",
     ),
 }  # fmt: skip
 

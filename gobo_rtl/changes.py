@@ -8,10 +8,12 @@ from typing import Any, TypeVar
 
 from .array_config import ArrayConfig
 from .config import GoboConfig
+from .host_config import HostConfig
 
-__all__ = ["Config", "changed", "field_types", "pairs", "suffix"]
+__all__ = ["AnyConfig", "Config", "changed", "field_types", "pairs", "suffix"]
 
-Config = TypeVar("Config", GoboConfig, ArrayConfig)
+AnyConfig = GoboConfig | ArrayConfig | HostConfig
+Config = TypeVar("Config", bound=AnyConfig)
 
 
 def pairs(changes: Sequence[str]) -> list[tuple[str, str]]:
@@ -30,7 +32,7 @@ def suffix(changes: Sequence[str]) -> str:
     return "".join(re.sub(r"\W", "", f"_{field}_{value}") for field, value in pairs(changes))
 
 
-def field_types(config: GoboConfig | ArrayConfig) -> dict[str, Any]:
+def field_types(config: AnyConfig) -> dict[str, Any]:
     """Return the fields of a configuration, and what they are."""
     return {field.name: field.type for field in fields(config)}
 

@@ -15,10 +15,10 @@ from amaranth.lib import wiring
 from . import __version__
 from .array_config import ArrayConfig
 from .bus import registers
-from .config import GoboConfig
 from .emit import emit
+from .host_config import HostConfig
 from .package import core_file, implied_ports, ip_xact
-from .units import BLOCKS, UNITS, Design, designs
+from .units import BLOCKS, HOST_BLOCKS, UNITS, AnyConfig, Design, designs
 
 __all__ = ["describe", "main", "ports"]
 
@@ -67,8 +67,8 @@ def _umask() -> int:
 
 
 def _verilog(designs: Sequence[Design], folder: Path) -> None:
-    """Write Verilog of designs, with JSON, core file and IP-XACT; beside an accelerator also its
-    registers."""
+    """Write Verilog of designs, with JSON, core file and IP-XACT; beside an accelerator or a host
+    also its registers."""
     for design in designs:
         component, top = design.component(), design.top
         about = {
@@ -90,7 +90,7 @@ def _verilog(designs: Sequence[Design], folder: Path) -> None:
         }.items():
             _write(path.with_suffix(suffix), beside)
         _tell(path, changed, f": {words}")
-    if any(design.unit == "accelerator" for design in designs):
+    if any(design.unit in ("accelerator", "host") for design in designs):
         _registers(folder, _HOST_FILES)
 
 
@@ -104,9 +104,15 @@ def _tell(path: Path, changed: bool, about: str = "") -> None:
     print(f"{path}{about}{'' if changed else ' (unchanged)'}", flush=True)
 
 
-def describe(config: GoboConfig | ArrayConfig) -> str:
+def describe(config: AnyConfig) -> str:
     """Return a configuration in a line of words."""
     widths = "/".join(map(str, config.index_widths))
+    if isinstance(config, HostConfig):
+        weights = f"{widths}-bit" if config.weights == "gobo" else config.weights
+        return (
+            f"{config.kind}, {config.rows} outputs a strip, {weights} weights, "
+            f"{config.lanes} a word, {config.tokens} tokens a tile, {config.beat_width}-bit beats"
+        )
     if isinstance(config, ArrayConfig):
         acts = "as they are" if config.floating else f"aligned to {config.act_width} bits"
         return (
@@ -127,11 +133,13 @@ def _count(number: int, what: str) -> str:
 
 
 def _list() -> None:
+    width = max(len(name) for unit in UNITS.values() for name in unit.configs)
     for unit, one in UNITS.items():
         print(f"{unit}:")
         for name, config in one.configs.items():
-            print(f"  {name:8} {describe(config)}")
+            print(f"  {name:{width}} {describe(config)}")
     print(f"blocks of an accelerator, and PEs to measure it against:\n  {', '.join(BLOCKS)}")
+    print(f"blocks of a host:\n  {', '.join(HOST_BLOCKS)}")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -151,7 +159,7 @@ def main(arguments: list[str] | None = None) -> int:
     which.add_argument("--config", metavar="NAME", help="a named configuration, see `list`")
     which.add_argument("--all", action="store_true", help="all named configurations")
     make.add_argument(
-        "--unit", choices=[*UNITS, *BLOCKS, "blocks"], metavar="UNIT",
+        "--unit", choices=[*UNITS, *BLOCKS, *HOST_BLOCKS, "blocks"], metavar="UNIT",
         help="only this unit, or a block, see `list`; `blocks` for all of these (default: every "
         "unit that has the name)",
     )  # fmt: skip

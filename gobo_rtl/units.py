@@ -1,5 +1,5 @@
-"""What there is Verilog of: whole units with their named configurations, and an accelerator's
-blocks by themselves."""
+"""What there is Verilog of: whole units with their named configurations, and blocks of an
+accelerator and of hosts by themselves."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -22,8 +22,13 @@ from .array.strip_buffer import StripBuffer
 from .array.weight_loader import WeightLoader
 from .array_config import ARRAYS, ArrayConfig
 from .bus.axi_stream import DecodeAxis
-from .changes import changed, field_types, pairs, suffix
-from .config import CONFIGS, GoboConfig
+from .changes import AnyConfig, changed, field_types, pairs, suffix
+from .config import CONFIGS
+from .host_config import HOSTS
+from .hosts.front_end import FrontEnd
+from .hosts.host import HostTop
+from .hosts.plain import PlainReader
+from .hosts.tpu import TpuPE
 from .pe.align import Aligner
 from .pe.bins_fp16 import BinsFp16PE
 from .pe.int8 import Int8PE
@@ -34,7 +39,7 @@ from .pe.select import Select
 from .top.accelerator import Accelerator
 from .top.fetch import Fetch
 
-__all__ = ["BLOCKS", "UNITS", "Design", "designs", "top_name"]
+__all__ = ["BLOCKS", "HOST_BLOCKS", "UNITS", "AnyConfig", "Design", "designs", "top_name"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class Unit:
     """A component of a configuration, and the named ones."""
 
     component: Callable[[Any], wiring.Component]
-    configs: Mapping[str, GoboConfig] | Mapping[str, ArrayConfig]
+    configs: Mapping[str, AnyConfig]
 
 
 class Flat(wiring.Component):
@@ -103,7 +108,10 @@ def _bins_fp16_pe(config: ArrayConfig) -> wiring.Component:
     return BinsFp16PE(max(config.index_widths), config.symmetric)
 
 
-UNITS = {"decode": Unit(DecodeAxis, CONFIGS), "accelerator": Unit(Accelerator, ARRAYS)}
+UNITS = {
+    "decode": Unit(DecodeAxis, CONFIGS), "accelerator": Unit(Accelerator, ARRAYS),
+    "host": Unit(HostTop, HOSTS),
+}  # fmt: skip
 """Whole units, with flat ports in the names of AXI."""
 
 BLOCKS = {
@@ -123,6 +131,13 @@ BLOCKS = {
 """Blocks of an accelerator, and the PEs that it is measured against: of these only `bins_fp16_pe`
 depends on the configuration."""
 
+HOST_BLOCKS = {
+    "front_end": Unit(FrontEnd, HOSTS),
+    "plain_reader": Unit(PlainReader, HOSTS),
+    "tpu_pe": Unit(lambda config: TpuPE(), HOSTS),
+}
+"""Blocks of host arrays; `tpu_pe` does not depend on the configuration."""
+
 
 def top_name(name: str, unit: str = "decode") -> str:
     """Return the Verilog module's name of a unit of a named configuration."""
@@ -135,7 +150,7 @@ class Design:
 
     unit: str
     name: str
-    config: GoboConfig | ArrayConfig
+    config: AnyConfig
 
     @property
     def top(self) -> str:
@@ -146,7 +161,7 @@ class Design:
         """Return the hardware."""
         if self.unit in UNITS:
             return UNITS[self.unit].component(self.config)
-        return Flat(BLOCKS[self.unit].component(self.config))
+        return Flat((BLOCKS | HOST_BLOCKS)[self.unit].component(self.config))
 
 
 def designs(
@@ -162,7 +177,7 @@ def designs(
     if changes and name is None:
         raise ValueError("changes need the configuration that they change; name one")
     several = {None: UNITS, "blocks": BLOCKS}
-    kinds = several[unit] if unit in several else {unit: (UNITS | BLOCKS)[unit]}
+    kinds = several[unit] if unit in several else {unit: (UNITS | BLOCKS | HOST_BLOCKS)[unit]}
     known = [
         Design(kind, each, config)
         for kind, one in kinds.items() for each, config in one.configs.items()

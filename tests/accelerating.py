@@ -269,6 +269,6 @@ def expect_cycles(config: ArrayConfig, work: Work, counters: Mapping[str, int]) 
     columns = (work.tokens - 1) % config.columns + 1
     lanes = config.drain_lanes
     drain = (columns - 1) * config.rows // lanes + -(-rows // lanes) - 1
-    begin, end = Fetch(config).latency(work.index_width), Finish(config).latency + 16
+    begin, end = Fetch(config).latency(work.index_width), Finish(config).latency + 12
     due = counters["busy"] + sum(counters[stall] for stall in STALLS)
     return begin + due + Array(config).latency + end + drain

@@ -129,7 +129,7 @@ class Array(wiring.Component):
             centroids = delayed(
                 m, step.codebook, start + self.column.codebook_delay - 1, "centroids"
             )
-            coded = Cat(self.column.coded(centroids[n]) for n in range(config.shared))
+            coded = Cat(self.column.coded(config, centroids[n]) for n in range(config.shared))
             codebook = delayed(m, coded, 1, "codebook")
             for column in columns:
                 m.d.comb += column.codebook.as_value().eq(codebook)

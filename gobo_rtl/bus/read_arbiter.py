@@ -38,6 +38,10 @@ class ReadArbiter(wiring.Component):
         The readers' commands.
     o : Out, ``readers`` streams of BeatLayout
         The readers' beats; ``last`` with the last of a command.
+    excused : In, ``readers`` x 1
+        The reader drops its beats, until its reset: what the bus answers does not count.
+    o_excused : Out, 1
+        The next beat is such a reader's.
     o_read : Out, stream of CommandLayout
         To the master.
     i : In, stream of BeatLayout
@@ -61,6 +65,8 @@ class ReadArbiter(wiring.Component):
         super().__init__({
             "i_read": In(stream.Signature(command)).array(readers),
             "o": Out(stream.Signature(beat)).array(readers),
+            "excused": In(1).array(readers),
+            "o_excused": Out(1),
             "o_read": Out(stream.Signature(command)),
             "i": In(stream.Signature(beat)),
         })
@@ -95,5 +101,7 @@ class ReadArbiter(wiring.Component):
             mine = owners.r_rdy & (owners.r_data == n)
             m.d.comb += [beats.valid.eq(self.i.valid & mine), beats.payload.eq(self.i.payload)]
             with m.If(mine):
-                m.d.comb += self.i.ready.eq(beats.ready)
+                m.d.comb += [
+                    self.i.ready.eq(beats.ready), self.o_excused.eq(self.excused[n]),
+                ]  # fmt: skip
         return m

@@ -38,11 +38,14 @@ class ReadMaster(wiring.Component):
     stop : In, 1
         Begin no burst (an address that is offered stays) and drop the beats of those begun; kept
         until ``idle``, then the master is reset.
+    excused : In, 1
+        The next beat is given whatever its response is: who gets it drops it. It does not fall
+        while a beat waits on ``o``.
     idle : Out, 1
         No burst waits for beats.
     error : Out, 1
-        A response was not OKAY; stays until reset. From that beat on it is as after ``stop``: no
-        beat is given any more, so that none is used that is wrong.
+        A response was not OKAY, and not ``excused``; stays until reset. From that beat on it is as
+        after ``stop``: no beat is given any more, so that none is used that is wrong.
 
     Timing
     ------
@@ -61,6 +64,7 @@ class ReadMaster(wiring.Component):
             "o": Out(stream.Signature(BeatLayout(config.image))),
             "axi": Out(AxiRead(config)),
             "stop": In(1),
+            "excused": In(1),
             "idle": Out(1),
             "error": Out(1),
         })
@@ -99,7 +103,7 @@ class ReadMaster(wiring.Component):
         # Beats.
         bad = Signal()
         m.d.comb += [
-            bad.eq(axi.rvalid & (axi.rresp != OKAY)),
+            bad.eq(axi.rvalid & (axi.rresp != OKAY) & ~self.excused),
             o.valid.eq(axi.rvalid & ~bad & ~silent),
             o.payload.data.eq(axi.rdata),
             o.payload.last.eq(axi.rlast & ends[0]),

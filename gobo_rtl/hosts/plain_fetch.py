@@ -27,7 +27,7 @@ class PlainFetch(Fetch):
         Sizes that jobs and layers must fit; ``weights`` is ``fp16`` or ``fp32``.
     """
 
-    after_layer = "give"
+    has_codebook = False
 
     def __init__(self, config: HostConfig):
         self.host = config

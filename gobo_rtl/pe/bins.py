@@ -9,7 +9,7 @@ from ..array_config import ArrayConfig
 from ..decode.unpacker import one_hot
 from .arith import delayed
 from .column import Column
-from .multiply import multiples_of
+from .multiply import multiplier
 from .products import OUTLIER_DELAY, outlier_products
 from .split import SplitLayout, add_split, cuts
 
@@ -83,7 +83,7 @@ class Bins(Column):
     def sums(self, m: Module) -> list[Value]:
         """Return what the rows hold; ``m`` gets what makes it."""
         config = self.config
-        outliers = outlier_products(self, m, multiples_of(m, self.a, "a"))
+        outliers = outlier_products(self, m, multiplier(config).multiples(m, self.a, "a"))
         rows = [Signal(BinRowLayout(config), name=f"sums{n}", reset_less=True)
                 for n in range(config.rows)]  # fmt: skip
         last = self.select[1].last

@@ -84,7 +84,7 @@ class Column(wiring.Component, ABC):
         return centroid_shape(config)
 
     @staticmethod
-    def coded(centroid: Value) -> Value:
+    def coded(config: ArrayConfig, centroid: Value) -> Value:
         """Return a centroid as the column takes it."""
         return centroid
 

@@ -11,14 +11,7 @@ from ..array_layout import SumsLayout, centroid_shape
 from .arith import delayed
 from .bins import Bins
 from .column import Column
-from .multiply import (
-    MULTIPLES_LATENCY,
-    PRODUCT_LATENCY,
-    digits_shape,
-    multiples_of,
-    product_of,
-    recoded,
-)  # fmt: skip
+from .multiply import MULTIPLES_LATENCY, PRODUCT_LATENCY, multiplier
 from .products import Products
 from .split import cuts, joined
 
@@ -94,8 +87,9 @@ class Combine(wiring.Component):
         makes them."""
         # A centroid as its bin's products take it.
         sums, codebook = [], delayed(m, self.codebook, MULTIPLES_LATENCY, "codebook", move)
-        digits = [data.View(digits_shape(len(c)), delayed(m, recoded(c), 1, f"digits{n}_", move))
-                  for n, c in enumerate(codebook)]  # fmt: skip
+        unit = multiplier(self.config)
+        factors = [delayed(m, unit.coded(c), 1, f"factor{n}_", move)
+                   for n, c in enumerate(codebook)]  # fmt: skip
         for lane, row in enumerate(delayed(m, self.i.payload.rows, 1, "rows", move)):
             def stage(value: Value, name: str, lane: int = lane) -> Value:
                 """Return ``value`` registered, modulo the width of a sum."""
@@ -107,9 +101,9 @@ class Combine(wiring.Component):
             pieces = [row[f"piece{n}"] for n in range(len(cuts(self.config.bin_width)) - 1)]
             bins = [Cat(*bits).as_signed() for bits in zip(*pieces, strict=True)]
             terms = []
-            for n, (total, centroid) in enumerate(zip(bins, digits, strict=True)):
-                multiples = multiples_of(m, total, f"bin{n}_{lane}", move)
-                terms.append(product_of(
+            for n, (total, centroid) in enumerate(zip(bins, factors, strict=True)):
+                multiples = unit.multiples(m, total, f"bin{n}_{lane}", move)
+                terms.append(unit.product(
                     m, multiples, centroid, self.config.acc_width, f"product{n}_{lane}", move
                 ))  # fmt: skip
             beside = stage(joined(row.outliers), "joined")

@@ -1,6 +1,6 @@
 """Outliers: a value with an exponent of its own to an integer in the layer's unit."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -8,17 +8,18 @@ from ..array_config import ArrayConfig
 from ..array_layout import EXPONENT
 from .arith import delayed
 from .floating import Operand, bias
-from .multiply import DIGIT, PRODUCT_LATENCY, TIMES, digits_shape, product_of, recoded
+from .multiply import PRODUCT_LATENCY, multiplier
 
 __all__ = ["OutlierDecode", "OutlierProduct", "OutlierWeightLayout"]
 
 
 class OutlierWeightLayout(data.StructLayout):
-    """A weight in the layer's unit: its significand, signed, in ``digits``, times ``2^shift``."""
+    """A weight in the layer's unit: its significand, signed and coded as a ``factor``, times
+    ``2^shift``."""
 
     def __init__(self, config: ArrayConfig):
         super().__init__({
-            "digits": digits_shape(significand_width(config)),
+            "factor": multiplier(config).coded_shape(significand_width(config)),
             "shift": range(config.weight_sum_width),
         })  # fmt: skip
 
@@ -93,7 +94,7 @@ class OutlierDecode(wiring.Component):
         m.d.sync += [
             signed_one.eq(Mux(sign, -magnitude, magnitude)),
             left.eq(Mux(places < 0, 0, places)),
-            made.digits.as_value().eq(recoded(signed_one)),
+            Value.cast(made.factor).eq(multiplier(self.config).coded(signed_one)),
             made.shift.eq(left),
         ]
         m.d.comb += self.o.eq(made)
@@ -114,8 +115,8 @@ class OutlierProduct(wiring.Component):
 
     Members
     -------
-    multiples : In, 8 x signed(``act_width`` + 3)
-        The activation's, as :func:`multiples_of` has them.
+    multiples : In, ``Multiplier.multiples_shape(act_width)``
+        The activation's.
     w : In, OutlierWeightLayout
         The weight.
     o : Out, signed(``acc_width``)
@@ -135,7 +136,7 @@ class OutlierProduct(wiring.Component):
     def __init__(self, config: ArrayConfig):
         self.config = config
         super().__init__({
-            "multiples": In(data.ArrayLayout(signed(config.act_width + DIGIT), len(TIMES))),
+            "multiples": In(multiplier(config).multiples_shape(config.act_width)),
             "w": In(OutlierWeightLayout(config)),
             "o": Out(signed(config.acc_width)),
         })
@@ -143,7 +144,9 @@ class OutlierProduct(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         width = self.config.act_width + significand_width(self.config)
-        product = product_of(m, list(self.multiples), self.w.digits, width, "product")
+        product = multiplier(self.config).product(
+            m, list(self.multiples), self.w.factor, width, "product"
+        )
         shift = delayed(m, self.w.shift, PRODUCT_LATENCY, "shift")
         m.d.comb += self.o.eq(delayed(m, (product << shift)[: len(self.o)], 1, "made"))
         return m

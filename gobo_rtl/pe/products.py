@@ -1,20 +1,13 @@
 """A column of the array that multiplies first: products shared by its rows."""
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value, ValueLike
+from amaranth.hdl import Cat, Const, Module, Shape, Signal, Value, ValueLike
 from amaranth.lib import data
 
 from ..array_config import ArrayConfig
 from ..decode.unpacker import one_hot
 from .arith import delayed
 from .column import Column
-from .multiply import (
-    MULTIPLES_LATENCY,
-    PRODUCT_LATENCY,
-    digits_shape,
-    multiples_of,
-    product_of,
-    recoded,
-)  # fmt: skip
+from .multiply import MULTIPLES_LATENCY, PRODUCT_LATENCY, multiplier
 from .outlier import OutlierProduct
 from .split import SplitLayout, add_split
 
@@ -105,14 +98,14 @@ class Products(Column):
     select_delay = OUTLIER_DELAY
 
     @staticmethod
-    def codebook_shape(config: ArrayConfig) -> data.ArrayLayout:
-        """Return the shape of a centroid: its digits."""
-        return digits_shape(config.grid_width)
+    def codebook_shape(config: ArrayConfig) -> Shape | data.Layout:
+        """Return the shape of a centroid as its products take it."""
+        return multiplier(config).coded_shape(config.grid_width)
 
     @staticmethod
-    def coded(centroid: Value) -> Value:
+    def coded(config: ArrayConfig, centroid: Value) -> Value:
         """Return a centroid as the column takes it."""
-        return recoded(centroid)
+        return multiplier(config).coded(centroid)
 
     @staticmethod
     def sum_shape(config: ArrayConfig) -> ProductsRowLayout:
@@ -139,12 +132,13 @@ class Products(Column):
     def sums(self, m: Module) -> list[Value]:
         """Return the rows' sums; ``m`` gets what makes them."""
         config = self.config
-        multiples = multiples_of(m, self.a, "a")
+        unit = multiplier(config)
+        multiples = unit.multiples(m, self.a, "a")
         outliers = outlier_products(self, m, multiples)
         waits = self.codebook_delay - MULTIPLES_LATENCY
         late = [delayed(m, multiple, waits, f"a{n}_") for n, multiple in enumerate(multiples)]
-        products = [product_of(m, late, digits, product_width(config), f"product{n}")
-                    for n, digits in enumerate(self.codebook)]  # fmt: skip
+        products = [unit.product(m, late, centroid, product_width(config), f"product{n}")
+                    for n, centroid in enumerate(self.codebook)]  # fmt: skip
         width = low_width(config)
         above = [delayed(m, product[width:], 1, f"above{n}") for n, product in enumerate(outliers)]
 

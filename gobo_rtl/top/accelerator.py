@@ -111,6 +111,8 @@ class Core(wiring.Component):
                                            (engine.o_read_biases, engine.i_biases))):  # fmt: skip
             wiring.connect(m, read, arbiter.i_read[n])
             wiring.connect(m, arbiter.o[n], beats)
+        m.d.comb += [arbiter.excused[0].eq(fetch.excused),
+                     reads["job"].excused.eq(arbiter.o_excused)]  # fmt: skip
         m.d.comb += [write.stop.eq(control.stop), engine.pending.eq(write.pending),
                      engine.write_error.eq(write.error)]  # fmt: skip
 

@@ -11,7 +11,7 @@ from ..formats import ARRAY_ERRORS, JOB, JOB_FLAGS, JOB_SLOT, LAYER_DESCRIPTOR, 
 from ..layout import BeatLayout
 from .codebook import CodebookReader
 from .divide import Divide
-from .record import WORD, RecordReader
+from .record import WORD, RecordReader, words_to
 
 __all__ = ["Fetch", "aligned"]
 
@@ -25,7 +25,9 @@ class Fetch(wiring.Component):
     """Reads jobs, layer descriptors and codebooks, and checks them.
 
     One after the other, in words of 16 bits. The next job is read when the layer of the one before
-    is taken.
+    is taken. A codebook is asked for as soon as its address is there, before the descriptor's end:
+    its beats come behind the descriptor's. If the descriptor then is wrong they are dropped, and
+    what the bus answers to them does not count.
 
     Paper
     -----
@@ -54,6 +56,9 @@ class Fetch(wiring.Component):
         What to read.
     i : In, stream of BeatLayout
         The beats of it; when they do not come, for a read error, it waits for its reset.
+    excused : Out, 1
+        The beats that are still to come are dropped: a read error among them is none. It stays
+        until reset.
     o : Out, stream of LayerLayout
         The layers of the jobs, in their order.
     job : Out, 32 bits
@@ -68,8 +73,10 @@ class Fetch(wiring.Component):
 
     Timing
     ------
-    From the reset, or the layer before, to ``o.valid``: ``latency(index_width)`` cycles, and three
-    times the cycles from a command to its first beat, when the other beats come in time.
+    From the reset, or the layer before, to ``o.valid``: ``latency(index_width)`` cycles, and twice
+    the cycles from a command to its first beat, when the other beats come in time. The codebook's
+    command is ``ahead`` cycles before its first word is waited for: so much of its way is hidden,
+    if the bus takes a burst beside the descriptor's.
 
     Numerics
     --------
@@ -77,7 +84,7 @@ class Fetch(wiring.Component):
     the image's and an offset; one that needs more than ``address_width`` bits is refused.
     """
 
-    after_layer = "read codebook"  # the state that follows a good descriptor
+    has_codebook = True
 
     def __init__(self, config: ArrayConfig):
         self.config = config
@@ -91,6 +98,7 @@ class Fetch(wiring.Component):
             "now": In(CYCLES),
             "o_read": Out(stream.Signature(CommandLayout(config))),
             "i": In(stream.Signature(BeatLayout(config.image))),
+            "excused": Out(1),
             "o": Out(stream.Signature(LayerLayout(config))),
             "job": Out(32),
             "error_code": Out(range(max(ARRAY_ERRORS.values()) + 1)),
@@ -103,7 +111,13 @@ class Fetch(wiring.Component):
         """Return the cycles that a job of ``index_width`` bits takes besides those of memory."""
         values = 1 << index_width
         words = JOB.width // WORD + LAYER_DESCRIPTOR.width // WORD + values
-        return words + 14 + (values - 1 if self.config.symmetric else 0)
+        return words + 9 + (values - 1 if self.config.symmetric else 0)
+
+    @property
+    def ahead(self) -> int:
+        """Cycles from the codebook's command to where its first word is waited for: the words of
+        the descriptor behind its offset."""
+        return LAYER_DESCRIPTOR.width // WORD - words_to(LAYER_DESCRIPTOR, "codebook_offset")
 
     def readers(self) -> tuple[RecordReader, RecordReader]:
         """Return the readers of jobs and of descriptors."""
@@ -144,12 +158,13 @@ class Fetch(wiring.Component):
         wiring.connect(m, wiring.flipped(self.i), words.i)
         job, layer = job_reader.fields, layer_reader.fields
 
-        # Addresses of the descriptor's sections, `bad` if one cannot be: one sum a cycle.
+        # Addresses of the descriptor's sections, `bad` if one cannot be: a sum when the word behind
+        # the offset is taken.
         wide = config.address_width
         names = ("codebook_offset", "index_offset", "outlier_offset", "bias_offset")
-        places = [Signal(wide, name=name) for name in names]
+        places = {name: Signal(wide, name=name) for name in names}
         descriptor, offset, total = Signal(wide), Signal(wide), Signal(wide + 1)
-        step, bad = Signal(range(len(places) + 1)), Signal()
+        bad, asks = Signal(), Signal()
         m.d.comb += total.eq(job.image_address + offset)
 
         begin = Signal()
@@ -181,7 +196,12 @@ class Fetch(wiring.Component):
 
         def refuse(error: str) -> None:
             m.d.sync += self.error_code.eq(ARRAY_ERRORS[error])
+            m.d.comb += self.excused.eq(1)
             m.next = "error"
+
+        with m.If(asks):
+            command(places["codebook_offset"], WORD // 8 << layer.index_width)
+            m.d.sync += asks.eq(~read.ready)
 
         with m.FSM():
             with m.State("reset"):
@@ -191,9 +211,9 @@ class Fetch(wiring.Component):
                 place = (self.job & (self.slots - 1))[:16]
                 m.d.comb += begin.eq(1)
                 m.d.sync += [
-                    self.start.eq(self.now), self.slot.eq(self.base + JOB_SLOT * place),
-                    step.eq(0), bad.eq(0),
-                ]  # fmt: skip
+                    self.start.eq(self.now),
+                    self.slot.eq(self.base + JOB_SLOT * place),
+                ]
                 with m.If(self.enable & (self.job != self.produced)):
                     m.next = "read job"
             with m.State("read job"):
@@ -218,30 +238,24 @@ class Fetch(wiring.Component):
                     m.next = "layer"
             with m.State("layer"):
                 receive(layer_reader)
+                with m.If(words.o.valid & words.o.ready), m.Switch(layer_reader.count):
+                    for name, place in places.items():
+                        with m.Case(words_to(LAYER_DESCRIPTOR, name)):
+                            m.d.comb += offset.eq(layer[name])
+                            m.d.sync += [place.eq(total), bad.eq(bad | total[wide])]
+                            if self.has_codebook and name == "codebook_offset":
+                                readable = self.codebook_is_readable(layer_reader)
+                                m.d.sync += asks.eq(readable & ~total[wide])
+                with m.If(layer_reader.last):  # it is of the sum of check: all else is there
+                    m.d.sync += bad.eq(bad | ~self.layer_is_good(layer_reader))
                 with m.If(layer_reader.done):
-                    m.d.sync += [step.eq(step + 1), bad.eq(bad | total[wide])]
-                    with m.Switch(step):
-                        for n, name in enumerate(names):
-                            with m.Case(n):
-                                m.d.comb += offset.eq(layer[name])
-                                m.d.sync += places[n].eq(total)
-                        with m.Default():
-                            m.d.sync += bad.eq(bad | ~self.layer_is_good(layer_reader))
-                            m.next = "check layer"
-            with m.State("check layer"):
-                m.next = self.after_layer
-                with m.If(layer_reader.foreign):
-                    refuse("layer")
-                with m.Elif(~layer_reader.crc_good):
-                    refuse("layer_crc")
-                with m.Elif(bad):
-                    refuse("layer")
-            with m.State("read codebook"):
-                size = Signal(range((config.bins * WORD // 8) + 1))
-                m.d.comb += size.eq((WORD // 8) << layer.index_width)
-                command(places[0], size)
-                with m.If(read.ready):
-                    m.next = "codebook"
+                    m.next = "codebook" if self.has_codebook else "give"
+                    with m.If(layer_reader.foreign):
+                        refuse("layer")
+                    with m.Elif(~layer_reader.crc_good):
+                        refuse("layer_crc")
+                    with m.Elif(bad):
+                        refuse("layer")
             with m.State("codebook"):
                 receive(codebook)
                 with m.If(codebook.done):
@@ -254,7 +268,7 @@ class Fetch(wiring.Component):
                     m.d.sync += self.job.eq(self.job + 1)
                     m.next = "wait"
             with m.State("error"):
-                pass
+                m.d.comb += [self.excused.eq(1), words.skip.eq(1)]
 
         beat = config.beat_bytes
         flags, o = job.flags, self.o.payload
@@ -264,9 +278,11 @@ class Fetch(wiring.Component):
             o.block.eq(Mux(job.block_tiles > tiles.o, tiles.o, job.block_tiles)),
             o.index_width.eq(layer.index_width), o.unit.eq(layer.unit_exponent),
             o.act_exponent.eq(job.act_exponent), o.codebook.eq(codebook.codebook),
-            o.index_address.eq(places[1]), o.index_beats.eq(layer.index_bytes // beat),
-            o.outlier_address.eq(places[2]), o.outlier_beats.eq(layer.outlier_bytes // beat),
-            o.bias_address.eq(places[3]), o.has_bias.eq(layer.bias_offset != 0),
+            o.index_address.eq(places["index_offset"]),
+            o.index_beats.eq(layer.index_bytes // beat),
+            o.outlier_address.eq(places["outlier_offset"]),
+            o.outlier_beats.eq(layer.outlier_bytes // beat),
+            o.bias_address.eq(places["bias_offset"]), o.has_bias.eq(layer.bias_offset != 0),
             o.act_address.eq(job.act_address), o.act_stride.eq(job.act_stride),
             o.result_address.eq(job.result_address), o.result_stride.eq(job.result_stride),
             o.fence.eq(flags[JOB_FLAGS["fence"]]), o.resident.eq(flags[JOB_FLAGS["resident"]]),
@@ -286,6 +302,15 @@ class Fetch(wiring.Component):
             aligned(job.image_address, config.image.burst_bytes),
             aligned(job.layer_offset, LAYER_DESCRIPTOR.size), ~descriptor[-1],
             *(aligned(value, config.beat_bytes) for value in rows),
+        ).all()  # fmt: skip
+
+    def codebook_is_readable(self, reader: RecordReader) -> Value:
+        """Return whether the descriptor is good so far, up to the codebook's offset: of a good one
+        it is."""
+        layer, config = reader.fields, self.config
+        return Cat(
+            ~reader.foreign, ~reader.bad, aligned(layer.codebook_offset, config.beat_bytes),
+            Cat(layer.index_width == width for width in config.index_widths).any(),
         ).all()  # fmt: skip
 
     def layer_is_good(self, reader: RecordReader) -> Value:

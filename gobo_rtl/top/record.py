@@ -7,10 +7,16 @@ from amaranth.lib.wiring import In, Out
 from ..decode.crc import CRC32_INITIAL, CRC32_RESIDUE, crc32_next
 from ..formats import Field, Record
 
-__all__ = ["WORD", "RecordReader"]
+__all__ = ["WORD", "RecordReader", "words_to"]
 
 WORD = 16
 """Bits of a word."""
+
+
+def words_to(record: Record, name: str) -> int:
+    """Return the words of a record up to the end of a field."""
+    field = record.field(name)
+    return -(-(field.offset + field.width) // WORD)
 
 
 class RecordReader(wiring.Component):
@@ -39,13 +45,15 @@ class RecordReader(wiring.Component):
         The next word is the record's last.
     done : Out, 1
         All words are taken.
+    count : Out, number of a word
+        Before ``done``: the words taken.
     fields : Out, the fields wanted
-        With ``done``, until ``start``.
+        Each when its words are taken, until ``start``.
     foreign : Out, 1
-        With ``done``: the record has another magic.
+        The words taken have another magic.
     bad : Out, 1
-        With ``done``: a field has not its constant, or does not fit the bits kept: those above are
-        not zero.
+        A field of the words taken has not its constant, or does not fit the bits kept: those above
+        are not zero.
     crc_good : Out, 1
         With ``done``: the last four bytes are the CRC-32 of all before.
 
@@ -69,6 +77,7 @@ class RecordReader(wiring.Component):
             "i": In(stream.Signature(WORD)),
             "last": Out(1),
             "done": Out(1),
+            "count": Out(range(self.words)),
             "fields": Out(data.StructLayout(widths)),
             "foreign": Out(1),
             "bad": Out(1),
@@ -89,7 +98,7 @@ class RecordReader(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        word, count, crc = self.i.payload, Signal(range(self.words)), Signal(32)
+        word, count, crc = self.i.payload, self.count, Signal(32)
         m.d.comb += [
             self.i.ready.eq(~self.done),
             self.last.eq(count == self.words - 1),

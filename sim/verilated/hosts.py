@@ -32,9 +32,9 @@ from .machine import Machine
 from .model import host_image, layer_cycles, quantise
 
 __all__ = [
-    "BANDWIDTHS", "KINDS", "LATENCY", "MINILM", "SHAPES", "TOKENS", "Bench", "Measured", "Point",
-    "Source", "all_points", "expected_cycles", "first_points", "make_sources", "measure_all",
-    "some_points",
+    "BANDWIDTHS", "KINDS", "LATENCY", "MINILM", "SHAPES", "STARVED", "TOKENS", "Bench",
+    "Measured", "Point", "Source", "all_points", "expected_cycles", "first_points",
+    "make_sources", "measure_all", "some_points",
 ]  # fmt: skip
 
 LATENCY = 30
@@ -42,8 +42,10 @@ LATENCY = 30
 
 KINDS = ("tpu", "eyeriss", "tensor_core")
 TOKENS = (1, 16, 128)
-BANDWIDTHS = (1, 2, 4, 8, 16, 32)
+BANDWIDTHS = (2, 4, 8, 16, 32)
 """Bytes a cycle."""
+STARVED = 4
+"""Bytes a cycle that keep no host at work, however its weights are stored."""
 
 MINILM = {
     (384, 384): "encoder.layer.0.attention.self.query.weight",
@@ -99,13 +101,15 @@ def all_points(hosts: Iterable[str] = KINDS) -> list[Point]:
 
 
 def some_points(hosts: Iterable[str] = KINDS) -> list[Point]:
-    """Return those of the smallest layer, and of the others one token and the most of them, from a
-    memory that starves the hosts and from one that does not."""
-    return [
-        point for point in all_points(hosts)
-        if point.shape == SHAPES[0]
-        or (point.tokens in (TOKENS[0], TOKENS[-1]) and point.bandwidth in (4, BANDWIDTHS[-1]))
-    ]  # fmt: skip
+    """Return those of the smallest layer, and of the others what tells most: one token from a
+    memory that starves the hosts, and one and the most of them from an ample one."""
+
+    def chosen(point: Point) -> bool:
+        starved = point.tokens == TOKENS[0] and point.bandwidth == STARVED
+        ample = point.tokens != TOKENS[1] and point.bandwidth == BANDWIDTHS[-1]
+        return point.shape == SHAPES[0] or starved or ample
+
+    return [point for point in all_points(hosts) if chosen(point)]
 
 
 def first_points(configs: Mapping[str, HostConfig]) -> list[Point]:

@@ -108,8 +108,9 @@ class Memory:
                 ctx.set(axi.rvalid, offer)
                 if offer:
                     _, address, last = due[0]
-                    ctx.set(axi.rdata, self.word(address))
-                    ctx.set(axi.rresp, SLVERR if address in self.bad else 0)
+                    bad = address in self.bad  # also where there is no memory
+                    ctx.set(axi.rdata, 0 if bad else self.word(address))
+                    ctx.set(axi.rresp, SLVERR if bad else 0)
                     ctx.set(axi.rlast, last)
             ctx.set(axi.arready, not begins())
 

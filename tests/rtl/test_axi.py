@@ -169,6 +169,23 @@ def test_from_a_read_error_on_no_beat_is_given() -> None:
     assert sum(read.beats for read in store.reads) < 45
 
 
+def test_a_wrong_beat_that_is_excused_is_given_and_no_error() -> None:
+    store = memory(TINY, 1024, bad={BASE + 40})
+    dut, got = ReadMaster(TINY), []
+
+    async def bench(ctx):
+        for beats in (40, 3):
+            await put(ctx, dut.i, command(TINY, BASE, beats))
+            for n in range(beats):
+                ctx.set(dut.excused, n == 5)
+                got.append(BeatLayout(TINY.image).from_bits(await get(ctx, dut.o)).last)
+        await quiet(ctx, dut.o)
+        assert ctx.get(dut.idle) and not ctx.get(dut.error)
+
+    simulate(dut, bench, background=[partial(store.serve_reads, axi=dut.axi)])
+    assert [n for n, last in enumerate(got) if last] == [39, 42]
+
+
 @pytest.mark.parametrize("after", range(0, 24, 3))
 @pytest.mark.parametrize("taken", [False, True])
 def test_reading_stops_and_drains(after: int, taken: bool) -> None:

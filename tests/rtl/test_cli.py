@@ -22,16 +22,21 @@ from gobo_rtl.bus.axi_stream import DecodeAxis
 from gobo_rtl.cli import describe, main, ports
 from gobo_rtl.config import CONFIGS
 from gobo_rtl.emit import emit
+from gobo_rtl.host_config import HOSTS, WEIGHTS
+from gobo_rtl.hosts.host import HostTop
 from gobo_rtl.top.accelerator import Accelerator
-from gobo_rtl.units import BLOCKS, designs
+from gobo_rtl.units import BLOCKS, HOST_BLOCKS, designs
 
 
 def test_list_shows_every_configuration(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
-    *lines, blocks = capsys.readouterr().out.splitlines()
+    *lines, blocks, _, of_hosts = capsys.readouterr().out.splitlines()
     shown = [line.split()[0] for line in lines]
-    assert shown == ["decode:", *CONFIGS, "accelerator:", *ARRAYS, "blocks"]
+    assert shown == [
+        "decode:", *CONFIGS, "accelerator:", *ARRAYS, "host:", *HOSTS, "blocks",
+    ]  # fmt: skip
     assert blocks.strip().split(", ") == list(BLOCKS)
+    assert of_hosts.strip().split(", ") == list(HOST_BLOCKS)
 
 
 @pytest.mark.parametrize("pe", PES)
@@ -169,19 +174,36 @@ def test_changes_make_a_configuration_of_ones_own(tmp_path: Path) -> None:
     assert not (tmp_path / "all").exists()
 
 
-@pytest.mark.parametrize("block", [*BLOCKS])
+@pytest.mark.parametrize("block", [*BLOCKS, *HOST_BLOCKS])
 def test_a_block_is_written_by_itself(tmp_path: Path, block: str) -> None:
     change = ["--set", "pe=bins"] if block == "combine" else []
-    command = ["verilog", "--config", "tiny", "--unit", block, *change, "-o", str(tmp_path)]
+    name = "tpu_tiny" if block in HOST_BLOCKS else "tiny"
+    command = ["verilog", "--config", name, "--unit", block, *change, "-o", str(tmp_path)]
     assert main(command) == 0
     (file,) = tmp_path.glob("*.v")
-    assert file.stem == f"{block}_tiny{'_pe_bins' if change else ''}"
+    assert file.stem == f"{block}_{name}{'_pe_bins' if change else ''}"
     text = file.read_text()
     header = text[text.index(f"module {file.stem}(") :].split(");", 1)[0]
     about = json.loads(file.with_suffix(".json").read_text())
     assert about["unit"] == block and about["ports"]
     for port in about["ports"]:
         assert re.search(rf"\b{port['name']}\b", header), port["name"]
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_a_host_is_written_with_its_registers(tmp_path: Path, weights: str) -> None:
+    changes = ["--set", f"weights={weights}"]
+    assert main(["verilog", "--config", "tpu_tiny", *changes, "-o", str(tmp_path)]) == 0
+    top = f"host_tpu_tiny_weights_{weights}"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "gobo_registers.h", "gobo_registers.json", f"{top}.json", f"{top}.v",
+    ]  # fmt: skip
+    config = replace(HOSTS["tpu_tiny"], weights=weights)
+    assert (tmp_path / f"{top}.v").read_text() == emit(HostTop(config), top)
+    about = json.loads((tmp_path / f"{top}.json").read_text())
+    assert about["configuration"] == config.as_dict()
+    wrong = ["--config", "tpu_tiny", "--set", "weights=fp8"]
+    assert main(["verilog", *wrong, "-o", str(tmp_path)]) == 2
 
 
 def test_a_folder_that_is_a_file_is_a_sentence_and_status_two(

@@ -99,13 +99,14 @@ class Fetching(wiring.Component):
         m = Module()
         m.submodules.master = master = ReadMaster(self.config)
         m.submodules.fetch = ResetInserter(self.reset)(self.fetch)
+        self.master = master
         wiring.connect(m, self.fetch.o_read, master.i)
         wiring.connect(m, master.o, self.fetch.i)
         wiring.connect(m, wiring.flipped(self.axi), master.axi)
         wiring.connect(m, self.fetch.o, wiring.flipped(self.o))
         now = Signal(48)
         m.d.sync += now.eq(now + 1)
-        m.d.comb += self.fetch.now.eq(now)
+        m.d.comb += [self.fetch.now.eq(now), master.excused.eq(self.fetch.excused)]
         return m
 
 
@@ -183,14 +184,20 @@ def test_a_job_becomes_a_layer(name: str, pause: float) -> None:
     assert set(LayerLayout(config).members) == {*wanted, "codebook"}
 
 
-@pytest.mark.parametrize("name", ["tiny", "default", "beats of a whole job", "symmetric, of bf16"])
-def test_the_cycles_of_a_job(name: str) -> None:
+@pytest.mark.parametrize(("name", "latency"), [
+    ("tiny", 5), ("default", 5), ("beats of a whole job", 5), ("symmetric, of bf16", 5),
+    *((name, n) for name in ("default", "wide") for n in (30, 45, 46, 60)),
+])  # fmt: skip
+def test_the_cycles_of_a_job(name: str, latency: int) -> None:
     config = CONFIGS[name]
-    layer = good_layer(config)
+    layer, fetch = good_layer(config), Fetch(config)
+    assert fetch.ahead == 48
     values = [value_bits(config, n, -13) for n in centroids(config, layer["index_width"])]
-    _, outcome = run(config, store_of(config, [good_job(config)], layer, values, latency=5))
-    wait = 3 + 5  # a command, its burst, its address; the memory
-    assert outcome["cycles"] == Fetch(config).latency(layer["index_width"]) + 3 * wait
+    store = store_of(config, [good_job(config)], layer, values, latency=latency)
+    _, outcome = run(config, store)
+    wait = 3 + latency  # a command, its burst, its address; the memory
+    due = fetch.latency(layer["index_width"]) + 2 * wait + max(0, wait - fetch.ahead)
+    assert outcome["cycles"] == due
 
 
 def test_jobs_follow_each_other_around_the_queue() -> None:
@@ -202,7 +209,9 @@ def test_jobs_follow_each_other_around_the_queue() -> None:
     assert [int(layer.slot) for layer in got] == [BASE + n % 4 * JOB_SLOT for n in range(6)]
     assert [int(layer.tiles) for layer in got] == [1, 1, 2, 2, 1, 1]
     assert [int(layer.block) for layer in got] == [1, 1, 2, 2, 1, 1]
-    assert len({int(layer.start) for layer in got}) == 6
+    # One begins when the one before is taken.
+    starts = np.diff([int(layer.start) for layer in got])
+    assert set(starts) == {Fetch(TINY).latency(3) + 2 * (3 + 1)}
     assert outcome["job"] == 6
 
 
@@ -329,6 +338,61 @@ def test_another_magic_comes_before_the_sum_and_the_sum_before_the_fields() -> N
     faults = [{"magic": 0x44424F48, "crc32": 1}, {"crc32": 1}, {"rows": 0, "crc32": 1}]
     found = outcomes(TINY, [({}, fault, None) for fault in faults])
     assert found == ["layer", "layer_crc", "layer_crc"]
+
+
+WILD = BIG - (1 << 20)  # nothing is there
+
+
+@pytest.mark.parametrize(("pause", "latency"), [(0.0, 0), (0.0, 5), (0.0, 50), (0.4, 9)])
+@pytest.mark.parametrize(("fault", "error"), [
+    ({"crc32": 1}, "layer_crc"), ({"crc32": 1, "codebook_offset": WILD - IMAGE}, "layer_crc"),
+    ({"rows": 0}, "layer"), ({"flags": 1, "codebook_offset": WILD - IMAGE}, "layer"),
+    ({"bias_offset": 4, "codebook_offset": WILD - IMAGE}, "layer"), ({}, "read"),
+    ({"codebook_offset": WILD - IMAGE}, "read"),
+])  # fmt: skip
+def test_a_codebook_that_cannot_be_read_is_an_error_of_good_descriptors_only(
+    fault: dict[str, int], error: str, pause: float, latency: int
+) -> None:
+    store = store_of(
+        TINY, [good_job(TINY)], good_layer(TINY) | fault, [], pause=pause, latency=latency,
+        bad={*range(IMAGE + 0x1000, IMAGE + 0x1010, 8), *range(WILD, WILD + 0x10, 8)},
+    )  # fmt: skip
+    dut = Fetching(TINY)
+
+    async def bench(ctx):
+        for name, value in (("base", BASE), ("slots", 4), ("produced", 1), ("enable", 1)):
+            ctx.set(getattr(dut.fetch, name), value)
+        for _ in range(2000):
+            await ctx.tick()
+            assert not ctx.get(dut.o.valid)
+        assert ctx.get(dut.fetch.error_code) == (ARRAY_ERRORS[error] if error != "read" else 0)
+        assert bool(ctx.get(dut.master.error)) == (error == "read")
+        assert ctx.get(dut.master.idle), "beats are left on the bus"
+
+    simulate(dut, bench, background=[partial(store.serve_reads, axi=dut.axi)])
+    assert store.reads[-1].address == IMAGE + fault.get("codebook_offset", 0x1000)
+
+
+@pytest.mark.parametrize("fault", [
+    {"magic": 0}, {"index_width": 1}, {"index_width": 5}, {"index_width": 0x13},
+    {"value_format": 2}, {"unit_exponent": 0x7FFF, "rows": 1 << 20}, {"codebook_offset": 0x1004},
+    {"codebook_offset": BIG + 0x1000}, {"codebook_offset": BIG - 0x1000},
+])  # fmt: skip
+def test_a_codebook_is_not_asked_for_when_the_descriptor_is_wrong_so_far(
+    fault: dict[str, int],
+) -> None:
+    store = store_of(TINY, [good_job(TINY)], good_layer(TINY) | fault, [], latency=3)
+    dut = Fetching(TINY)
+
+    async def bench(ctx):
+        for name, value in (("base", BASE), ("slots", 4), ("produced", 1), ("enable", 1)):
+            ctx.set(getattr(dut.fetch, name), value)
+        await idle(ctx, 400)
+        assert ctx.get(dut.fetch.error_code) == ARRAY_ERRORS["layer"]
+
+    simulate(dut, bench, background=[partial(store.serve_reads, axi=dut.axi)])
+    read = sum(burst.beats for burst in store.reads) * TINY.beat_bytes
+    assert read == JOB.size + LAYER_DESCRIPTOR.size
 
 
 def test_a_symmetric_array_demands_symmetric_layers() -> None:

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from amaranth.hdl import Module, signed
-from amaranth.lib import data, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
@@ -19,10 +19,10 @@ from gobo_rtl.pe.holding import Holding
 from gobo_rtl.pe.multiply import (
     MULTIPLES_LATENCY,
     PRODUCT_LATENCY,
-    digits_shape,
-    multiples_of,
-    product_of,
-    recoded,
+    Blocks,
+    Digits,
+    Multiplier,
+    multiplier,
 )  # fmt: skip
 from gobo_rtl.pe.outlier import OutlierDecode, OutlierProduct
 from gobo_rtl.pe.products import Products, ProductsRowLayout
@@ -74,12 +74,12 @@ def test_zeros_are_counted_and_lost_ones_are_kept_in_the_lowest_bit(width: int) 
 
 
 class Product(wiring.Component):
-    """A product in digits, as a block."""
+    """A product, as a block."""
 
     latency = MULTIPLES_LATENCY + PRODUCT_LATENCY
 
-    def __init__(self, width: int, other: int):
-        self.sizes = width, other
+    def __init__(self, unit: type[Multiplier], width: int, other: int):
+        self.unit, self.sizes = unit, (width, other)
         super().__init__({
             "a": In(signed(width)), "b": In(signed(other)), "o": Out(signed(width + other)),
         })  # fmt: skip
@@ -87,16 +87,16 @@ class Product(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         width, other = self.sizes
-        digits = delayed(m, recoded(self.b), MULTIPLES_LATENCY, "digits")
-        multiples = multiples_of(m, self.a, "a")
-        digits = data.View(digits_shape(other), digits)
-        m.d.comb += self.o.eq(product_of(m, multiples, digits, width + other, "product"))
+        factor = delayed(m, self.unit.coded(self.b), MULTIPLES_LATENCY, "factor")
+        multiples = self.unit.multiples(m, self.a, "a")
+        m.d.comb += self.o.eq(self.unit.product(m, multiples, factor, width + other, "product"))
         return m
 
 
+@pytest.mark.parametrize("unit", [Digits, Blocks])
 @pytest.mark.parametrize(("width", "other"), [(8, 9), (16, 12), (41, 12), (5, 3), (24, 4), (9, 7)])
-def test_products_in_digits_are_exact(width: int, other: int) -> None:
-    dut, got = Product(width, other), []
+def test_products_are_exact(width: int, other: int, unit: type[Multiplier]) -> None:
+    dut, got = Product(unit, width, other), []
     rng = np.random.default_rng([SEED, width, other])
     ends = [(a, b) for a in (-(1 << width - 1), (1 << width - 1) - 1, 0, -1)
             for b in (-(1 << other - 1), (1 << other - 1) - 1, 0, -1)]  # fmt: skip
@@ -134,7 +134,7 @@ class Outlier(wiring.Component):
         m = Module()
         m.submodules.decode = decode = OutlierDecode(self.config)
         m.submodules.product = product = OutlierProduct(self.config)
-        multiples = multiples_of(m, self.a, "a")
+        multiples = multiplier(self.config).multiples(m, self.a, "a")
         m.d.comb += [
             decode.i.eq(self.i), decode.unit.eq(self.unit), self.o.eq(product.o),
             product.w.eq(delayed(m, decode.o, MULTIPLES_LATENCY, "weight")),
@@ -162,10 +162,13 @@ def rtl_outliers(config: ArrayConfig, cases: list[tuple[int, int, int]]) -> list
     return got[dut.latency :]
 
 
+@pytest.mark.parametrize("multipliers", ["digits", "blocks"])
 @pytest.mark.parametrize("value_format", ["fp16", "bf16"])
 @pytest.mark.parametrize("width", [12, 24])
-def test_products_of_outliers_are_exact(value_format: str, width: int) -> None:
-    config = replace(TINY, value_format=value_format, weight_sum_width=width)
+def test_products_of_outliers_are_exact(value_format: str, width: int, multipliers: str) -> None:
+    config = replace(
+        TINY, value_format=value_format, weight_sum_width=width, multipliers=multipliers
+    )
     rng = np.random.default_rng([SEED, width])
     precision = config.value.fraction_width + 1
     cases, due = [], []

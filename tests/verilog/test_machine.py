@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pytest
 
 from gobo_rtl.array_config import ARRAYS
+from gobo_rtl.formats import LAYER_DESCRIPTOR
 from sim.golden.layer import compute
 from sim.jobs import Run, block_tiles, lay_out, writable
 from sim.model.sentence import sample_sentences
@@ -198,6 +200,44 @@ def test_a_queue_goes_on_after_a_read_error(machine: Machine) -> None:
         assert np.array_equal(
             finished.results[number], compute(CONFIG, layers[0], runs[number].acts)
         )
+
+
+@pytest.mark.parametrize("wild", [False, True])
+@pytest.mark.parametrize(("damaged", "latency"), [(True, 1), (True, 60), (False, 9)])
+def test_a_codebook_that_cannot_be_read_is_no_error_of_a_descriptor_that_is_wrong(
+    machine: Machine, damaged: bool, latency: int, wild: bool
+) -> None:
+    # Where there is no error, the first job reads biases all along, on the same channel.
+    bias = "normal" if damaged else "none"
+    shapes = [Shape(rows=48, columns=40, bias=bias), Shape(rows=4, columns=16)]
+    image, layers = make_image(CONFIG, shapes, 6)
+    rng = np.random.default_rng(6)
+    runs = [
+        Run(layer, activations(CONFIG, rng, 4, shapes[layer].columns, "normal"), tag=n)
+        for n, layer in enumerate((0, 1, 0))
+    ]
+    layout = lay_out(CONFIG, image, runs)
+    memory, job = layout.memory.copy(), layout.jobs[1]
+    at = job.image_address + job.layer_offset
+    descriptor = memory[at : at + LAYER_DESCRIPTOR.size]
+    field = LAYER_DESCRIPTOR.field("codebook_offset").offset // 8
+    if wild:
+        descriptor[field + 3] = 0x40  # nothing is there
+    if not damaged:
+        checked = LAYER_DESCRIPTOR.field("crc32").offset // 8
+        descriptor[checked:] = np.frombuffer(
+            crc32(descriptor[:checked].tobytes()).to_bytes(4, "little"), np.uint8
+        )
+    else:
+        descriptor[LAYER_DESCRIPTOR.size - 9] ^= 1  # unused, but in the sum of check
+    begin = job.image_address + int.from_bytes(descriptor[field : field + 8].tobytes(), "little")
+    machine.memory_manners(latency=latency, fault=(begin, begin + 16))
+    finished = machine.run(replace(layout, memory=memory), limit=100_000)
+    ends = [done.error for done in finished.completions]
+    assert ends == ["none", "layer_crc" if damaged else "read", "none"]
+    for number in (0, 2):
+        due = compute(CONFIG, layers[0], runs[number].acts)
+        assert np.array_equal(finished.results[number], due)
 
 
 def test_jobs_that_do_not_end_are_told(machine: Machine, encoder: Encoder) -> None:
