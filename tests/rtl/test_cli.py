@@ -196,7 +196,8 @@ def test_a_host_is_written_with_its_registers(tmp_path: Path, weights: str) -> N
     assert main(["verilog", "--config", "tpu_tiny", *changes, "-o", str(tmp_path)]) == 0
     top = f"host_tpu_tiny_weights_{weights}"
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "gobo_registers.h", "gobo_registers.json", f"{top}.json", f"{top}.v",
+        "gobo_registers.h", "gobo_registers.json",
+        f"{top}.core", f"{top}.json", f"{top}.v", f"{top}.xml",
     ]  # fmt: skip
     config = replace(HOSTS["tpu_tiny"], weights=weights)
     assert (tmp_path / f"{top}.v").read_text() == emit(HostTop(config), top)
