@@ -98,8 +98,11 @@ utilisation: .venv-fpga  ## what units take of an ECP5 and of iCE40s, and how fa
 lint: .venv  ## ruff, mypy, Verilator's lint of the emitted Verilog, and others' of the decode units
 	@$(RUN) ruff check .
 	@$(RUN) mypy
-	@$(RUN) gobo_rtl verilog --all -o build/verilog
-	@$(RUN) tools.lint build/verilog/accelerator_*.v build/verilog/host_*.v
+	@$(RUN) gobo_rtl verilog --all --unit decode -o build/verilog
+	@$(RUN) gobo_rtl verilog --all --unit accelerator -o build/verilog
+	@for host in tpu eyeriss tensor_core; do \
+	    $(RUN) gobo_rtl verilog --config $${host}_tiny -o build/lint || exit; done
+	@$(RUN) tools.lint build/verilog/accelerator_*.v build/lint/host_*.v
 	@$(RUN) tools.lint --tool all build/verilog/decode_*.v
 
 bench: .venv-bench  ## the quantiser's speed and memory beside other clusterings

@@ -6,6 +6,8 @@ import os
 import sys
 import tempfile
 from collections.abc import Collection, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -68,30 +70,39 @@ def _umask() -> int:
 
 def _verilog(designs: Sequence[Design], folder: Path) -> None:
     """Write Verilog of designs, with JSON, core file and IP-XACT; beside an accelerator or a host
-    also its registers."""
-    for design in designs:
-        component, top = design.component(), design.top
-        about = {
-            "top": top,
-            "version": __version__,
-            "unit": design.unit,
-            "name": design.name,
-            "configuration": design.config.as_dict(),
-            "ports": ports(component),
-            "interface": component.metadata.as_json(),
-        }
-        path, text = folder / f"{top}.v", emit(component, top)
-        words = describe(design.config)
-        changed = _write(path, text)
-        for suffix, beside in {
-            ".json": json.dumps(about, indent=1) + "\n",
-            ".core": core_file(top, words),
-            ".xml": ip_xact(top, words, implied_ports(text, top) + about["ports"]),
-        }.items():
-            _write(path.with_suffix(suffix), beside)
-        _tell(path, changed, f": {words}")
+    also its registers. Several designs are emitted side by side."""
+    with ExitStack() as stack:
+        emitted = map(_texts, designs)
+        if len(designs) > 1:
+            pool = stack.enter_context(ProcessPoolExecutor(min(len(designs), os.cpu_count() or 1)))
+            emitted = pool.map(_texts, designs)
+        for design, texts in zip(designs, emitted, strict=True):
+            path = folder / f"{design.top}.v"
+            changed = [_write(path.with_suffix(suffix), text) for suffix, text in texts.items()]
+            _tell(path, changed[0], f": {describe(design.config)}")
     if any(design.unit in ("accelerator", "host") for design in designs):
         _registers(folder, _HOST_FILES)
+
+
+def _texts(design: Design) -> dict[str, str]:
+    """Return what is written of a design, by suffix, its Verilog first."""
+    component, top, words = design.component(), design.top, describe(design.config)
+    about = {
+        "top": top,
+        "version": __version__,
+        "unit": design.unit,
+        "name": design.name,
+        "configuration": design.config.as_dict(),
+        "ports": ports(component),
+        "interface": component.metadata.as_json(),
+    }
+    text = emit(component, top)
+    return {
+        ".v": text,
+        ".json": json.dumps(about, indent=1) + "\n",
+        ".core": core_file(top, words),
+        ".xml": ip_xact(top, words, implied_ports(text, top) + about["ports"]),
+    }
 
 
 def _registers(folder: Path, names: Collection[str]) -> None:
