@@ -115,9 +115,10 @@ class Fetch(wiring.Component):
 
     @property
     def ahead(self) -> int:
-        """Cycles from the codebook's command to where its first word is waited for: the words of
-        the descriptor behind its offset."""
-        return LAYER_DESCRIPTOR.width // WORD - words_to(LAYER_DESCRIPTOR, "codebook_offset")
+        """Cycles from the codebook's command to where its first word is waited for: those of the
+        descriptor's words behind its offset, but for one in which the address is checked."""
+        words = LAYER_DESCRIPTOR.width // WORD - words_to(LAYER_DESCRIPTOR, "codebook_offset")
+        return words - 1
 
     def readers(self) -> tuple[RecordReader, RecordReader]:
         """Return the readers of jobs and of descriptors."""
@@ -158,13 +159,13 @@ class Fetch(wiring.Component):
         wiring.connect(m, wiring.flipped(self.i), words.i)
         job, layer = job_reader.fields, layer_reader.fields
 
-        # Addresses of the descriptor's sections, `bad` if one cannot be: a sum when the word behind
-        # the offset is taken.
+        # Addresses of the descriptor's sections, `bad` if one cannot be: a sum while the word after
+        # the offset is awaited. With that word the codebook's is `placed`, and then asked for.
         wide = config.address_width
         names = ("codebook_offset", "index_offset", "outlier_offset", "bias_offset")
         places = {name: Signal(wide, name=name) for name in names}
         descriptor, offset, total = Signal(wide), Signal(wide), Signal(wide + 1)
-        bad, asks = Signal(), Signal()
+        bad, placed, asks = Signal(), Signal(), Signal()
         m.d.comb += total.eq(job.image_address + offset)
 
         begin = Signal()
@@ -199,6 +200,9 @@ class Fetch(wiring.Component):
             m.d.comb += self.excused.eq(1)
             m.next = "error"
 
+        m.d.sync += placed.eq(0)
+        with m.If(placed):
+            m.d.sync += asks.eq(self.codebook_is_readable(layer_reader) & ~bad)
         with m.If(asks):
             command(places["codebook_offset"], WORD // 8 << layer.index_width)
             m.d.sync += asks.eq(~read.ready)
@@ -238,14 +242,13 @@ class Fetch(wiring.Component):
                     m.next = "layer"
             with m.State("layer"):
                 receive(layer_reader)
-                with m.If(words.o.valid & words.o.ready), m.Switch(layer_reader.count):
+                with m.Switch(layer_reader.count):
                     for name, place in places.items():
                         with m.Case(words_to(LAYER_DESCRIPTOR, name)):
                             m.d.comb += offset.eq(layer[name])
                             m.d.sync += [place.eq(total), bad.eq(bad | total[wide])]
                             if self.has_codebook and name == "codebook_offset":
-                                readable = self.codebook_is_readable(layer_reader)
-                                m.d.sync += asks.eq(readable & ~total[wide])
+                                m.d.sync += placed.eq(words.o.valid)  # once
                 with m.If(layer_reader.last):  # it is of the sum of check: all else is there
                     m.d.sync += bad.eq(bad | ~self.layer_is_good(layer_reader))
                 with m.If(layer_reader.done):
