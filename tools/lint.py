@@ -10,6 +10,8 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 __all__ = ["TOOLS", "lint", "main", "verilator"]
@@ -131,7 +133,8 @@ def main(arguments: list[str]) -> int:
     bad = 0
     for tool in TOOLS if "all" in chosen else dict.fromkeys(chosen):
         try:
-            reports = {path: lint(path, tool) for path in paths}
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                reports = dict(zip(paths, pool.map(partial(lint, tool=tool), paths), strict=True))
         except FileNotFoundError as error:
             print(f"lint: {error}", file=sys.stderr)
             if tool == "icarus" and "all" in chosen:  # the one that the set-up may leave out
