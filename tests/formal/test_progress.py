@@ -36,8 +36,8 @@ FAULTS = {
         "full.bit_select(fill, 1).eq(0)",
     ),
     "the array takes no second pass": Fault(
-        "second", "gobo_rtl/array/array.py", "[held.eq(0), self.last_ready.eq(1)]",
-        "[held.eq(0)]",
+        "second", "gobo_rtl/array/array.py", "m.d.sync += self.last_ready.eq(1)",
+        "m.d.sync += self.last_ready.eq(0)",
     ),
     "a fence is never open": Fault(
         "fence", "gobo_rtl/top/engine.py", "fence_open.eq(ahead == 0)", "fence_open.eq(0)",
