@@ -189,9 +189,9 @@ def _first(cases: Cases, latency: int) -> list[str]:
     return [
         "**First weight.** A job of one weight word and one token, without a bound of bandwidth: "
         "it is as much longer as its first weight is later, reading the codebook included. At most "
-        f"{most} cycles, {verdict} {_LATEST}; the codebook is asked for while its descriptor comes, "
-        f"so what of the memory's {latency} cycles is in them is what that does not hide. In a "
-        "queue of jobs they pass while the job before is at work.",
+        f"{most} cycles, {verdict} {_LATEST}; the codebook is asked for while its descriptor "
+        f"comes, and of the {latency} cycles until the memory answers only those are in them that "
+        "this does not hide. In a queue of jobs they pass while the job before is at work.",
         "",
         *table(("host", "cycles, FP32", "cycles, FP16", "cycles, 3 bits", "later than FP16",
                 "later than FP32"), rows),
