@@ -124,7 +124,8 @@ def test_the_whole_job_ends_with_nothing_wrong_and_says_so(tmp_path, capfd, monk
     assert {path.name for path in tmp_path.iterdir()} == {
         "bert-tiny.gobo.safetensors", "bert-tiny.tiny.bin", "bert-tiny.tiny.json",
         "bert-tiny.accelerator.bin", "bert-tiny.accelerator.json",
-        "decode_tiny.v", "decode_tiny.json", "accelerator_tiny.v", "accelerator_tiny.json",
+        *(f"{unit}_tiny.{end}" for unit in ("decode", "accelerator")
+          for end in ("v", "json", "core", "xml")),
         "gobo_registers.h", "gobo_registers.json", "sim", "summary.json", "synth",
     }  # fmt: skip
 

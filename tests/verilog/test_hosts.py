@@ -38,7 +38,9 @@ pytestmark = pytest.mark.verilator
 # -- in Verilator ---------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=[
+    pytest.param(kind, marks=[pytest.mark.slow] * (kind != "tpu")) for kind in KINDS
+])  # fmt: skip
 def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """Return a small host of each kind, with its jobs."""
     name = f"{request.param}_tiny"
