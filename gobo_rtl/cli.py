@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Collection, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,10 @@ def main(arguments: list[str] | None = None) -> int:
             _registers(given.output, registers.files())
         else:
             _verilog(designs(given.config, given.unit, given.changes), given.output)
+    except BrokenProcessPool:
+        print("gobo_rtl: a process was stopped while it emitted Verilog, perhaps for want of "
+              "memory; name fewer configurations", file=sys.stderr)  # fmt: skip
+        return 2
     except (ValueError, OSError) as error:
         print(f"gobo_rtl: {error}", file=sys.stderr)
         return 2

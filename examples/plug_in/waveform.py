@@ -12,6 +12,8 @@ from amaranth.sim import Simulator
 
 from gobo_rtl.bus.axi_stream import DecodeAxis
 from gobo_rtl.config import named
+from quant.errors import QuantError
+from quant.output import replacing
 from sim import stimulus
 
 __all__ = ["PICTURES", "main", "picture"]
@@ -215,8 +217,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in PICTURES:
-            (folder / name).write_text(picture(name), encoding="utf-8")
+            with replacing(folder / name, force=True) as file:
+                file.write(picture(name).encode())
             print(folder / name)
+    except QuantError as error:
+        print(f"waveform: {error}", file=sys.stderr)
+        return 2
     except OSError as error:
         print(f"waveform: {error.filename}: {error.strerror}", file=sys.stderr)
         return 2

@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,7 +16,7 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from gobo_rtl import __version__
+from gobo_rtl import __version__, cli
 from gobo_rtl.array_config import ARRAYS, PES
 from gobo_rtl.bus import registers
 from gobo_rtl.bus.axi_stream import DecodeAxis
@@ -205,6 +206,21 @@ def test_a_host_is_written_with_its_registers(tmp_path: Path, weights: str) -> N
     assert about["configuration"] == config.as_dict()
     wrong = ["--config", "tpu_tiny", "--set", "weights=fp8"]
     assert main(["verilog", *wrong, "-o", str(tmp_path)]) == 2
+
+
+def test_an_emission_that_was_killed_is_a_sentence_and_leaves_no_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What the system does to a process for which there is no memory.
+    monkeypatch.setattr(cli, "_texts", killed)
+    assert main(["verilog", "--config", "tiny", "-o", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("gobo_rtl: a process was stopped while")
+    assert not list(tmp_path.iterdir())
+
+
+def killed(design: object) -> None:
+    """Be killed."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_folder_that_is_a_file_is_a_sentence_and_status_two(
