@@ -49,6 +49,7 @@ proc
 setattr -unset init w:dut.*
 check -assert
 memory_map
+opt_clean
 opt -full
 techmap
 opt -fast

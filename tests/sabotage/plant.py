@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 from types import ModuleType
 
-__all__ = ["ROOT", "Fault", "plant", "planted_package"]
+__all__ = ["ROOT", "Fault", "check_fits", "plant", "planted_package"]
 
 ROOT = Path(__file__).resolve().parents[2]
 _NUMBERS = count()
@@ -28,9 +28,17 @@ class Fault:
         if (times := text.count(self.old)) != 1:
             raise ValueError(
                 f"{self.name}: {self.file} has {times} times, not once, the text {self.old!r}: "
-                f"write the fault anew in tests/sabotage/faults.py"
+                f"write the fault anew"
             )
         return text.replace(self.old, self.new)
+
+
+def check_fits(fault: Fault) -> None:
+    """Raise unless ``fault`` applies to the present text, and what it makes of it compiles."""
+    text = (ROOT / fault.file).read_text(encoding="utf-8")
+    planted = fault.applied(text)
+    assert planted != text
+    compile(planted, fault.file, "exec")
 
 
 def plant(fault: Fault, tree: Path) -> None:
