@@ -1,5 +1,7 @@
 """From layers to results: loaders, buffers, schedule, array."""
 
+from typing import Any
+
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -27,22 +29,27 @@ from ..array_layout import (
 from ..formats import ARRAY_ERRORS
 from ..layout import BeatLayout
 
-__all__ = ["Engine"]
+__all__ = ["JOB", "Engine"]
+
+_Fields = dict[str, tuple[str, ...]]
+_Streams = dict[str, stream.Interface]
+
+JOB = ("slot", "tag", "start")
+"""The fields of a layer that its completion has."""
 
 # The fields of a layer that each of those who get it looks at.
-_JOB = ("slot", "tag", "start")
-_LAYER: dict[str, tuple[str, ...]] = {
+_LAYER: _Fields = {
     "weights": ("index_width", "inputs", "strips", "tiles", "block", "resident", "index_address",
                 "index_beats", "outlier_address", "outlier_beats"),
     "acts": ("inputs", "tokens", "act_address", "act_stride", "fence"),
     "biases": ("strips", "tiles", "block", "bias_address", "has_bias"),
     "schedule": ("rows", "inputs", "tokens", "strips", "tiles", "block", "resident", "has_bias"),
     "steps": ("index_width", "unit", "act_exponent", "codebook"),
-    "writer": ("result_address", "result_stride", "interrupt", *_JOB),
-    "job": _JOB,
+    "writer": ("result_address", "result_stride", "interrupt", *JOB),
+    "job": JOB,
 }  # fmt: skip
 # And of a pass.
-_PASS: dict[str, tuple[str, ...]] = {
+_PASS: _Fields = {
     "weights": ("weights",), "acts": ("acts",), "steps": ("first",), "finish": ("result",),
     "writer": ("result",),
 }  # fmt: skip
@@ -145,73 +152,24 @@ class Engine(wiring.Component):
             parts.values()
         )
 
-        # Layers and passes, to each part.
-        m.submodules.layers = layers = Fork(
-            LayerLayout(config), len(_LAYER), list(_LAYER.values())
-        )
-        m.submodules.passes = passes = Fork(PassLayout(config), len(_PASS), list(_PASS.values()))
-        layer = dict(zip(_LAYER, layers.o, strict=True))
-        of_pass = dict(zip(_PASS, passes.o, strict=True))
-        wiring.connect(m, wiring.flipped(self.i_layer), layers.i)
-        wiring.connect(m, layer["weights"], weights.i_layer)
-        wiring.connect(m, layer["acts"], act_loader.i_layer)
-        wiring.connect(m, layer["biases"], biases.i_layer)
-        wiring.connect(m, layer["schedule"], schedule.i)
+        layer, of_pass = self.join(
+            m, _LAYER, _PASS, weights=weights, acts=act_loader, biases=biases, schedule=schedule,
+            finish=finish, writer=writer,
+        )  # fmt: skip
         wiring.connect(m, layer["steps"], steps.i_layer)
-        wiring.connect(m, layer["writer"], writer.i_layer)
-        wiring.connect(m, schedule.o, passes.i)
-        for source, part, port in (
-            (of_pass["weights"], "weights", strips.i_pass), (of_pass["acts"], "acts", acts.i_pass),
-            (of_pass["steps"], "first", steps.i_first),
-            (of_pass["finish"], "result", finish.i_pass),
-            (of_pass["writer"], "result", writer.i_pass),
+        for name, part, port in (
+            ("weights", "weights", strips.i_pass), ("acts", "acts", acts.i_pass),
+            ("steps", "first", steps.i_first),
         ):  # fmt: skip
-            m.d.comb += [
-                port.payload.eq(source.payload[part]),
-                port.valid.eq(source.valid),
-                source.ready.eq(port.ready),
-            ]
-        job = layer["job"]
+            _give(m, of_pass[name], part, port)
+        for given, taken in (
+            (weights.o_indexes, strips.i_indexes), (weights.o_outliers, strips.i_outliers),
+            (act_loader.o, acts.i), (strips.o, steps.i_weights), (acts.o, steps.i_acts),
+            (steps.o, array.i), (array.o, finish.i),
+        ):  # fmt: skip
+            wiring.connect(m, given, taken)
         m.d.comb += [
-            *(self.o_job.payload[name].eq(job.payload[name]) for name in _JOB),
-            self.o_job.valid.eq(job.valid),
-            job.ready.eq(self.o_job.ready),
-        ]
-
-        # Memory to the array, and sums to memory.
-        wiring.connect(m, weights.o_read_indexes, wiring.flipped(self.o_read_indexes))
-        wiring.connect(m, weights.o_read_outliers, wiring.flipped(self.o_read_outliers))
-        wiring.connect(m, act_loader.o_read, wiring.flipped(self.o_read_acts))
-        wiring.connect(m, biases.o_read, wiring.flipped(self.o_read_biases))
-        wiring.connect(m, wiring.flipped(self.i_indexes), weights.i_indexes)
-        wiring.connect(m, wiring.flipped(self.i_outliers), weights.i_outliers)
-        wiring.connect(m, wiring.flipped(self.i_acts), act_loader.i)
-        wiring.connect(m, wiring.flipped(self.i_biases), biases.i)
-        wiring.connect(m, weights.o_indexes, strips.i_indexes)
-        wiring.connect(m, weights.o_outliers, strips.i_outliers)
-        wiring.connect(m, act_loader.o, acts.i)
-        wiring.connect(m, strips.o, steps.i_weights)
-        wiring.connect(m, acts.o, steps.i_acts)
-        wiring.connect(m, steps.o, array.i)
-        wiring.connect(m, array.o, finish.i)
-        wiring.connect(m, biases.o, finish.i_bias)
-        wiring.connect(m, finish.o, writer.i)
-        wiring.connect(m, wiring.flipped(self.i_failed), writer.i_failed)
-        wiring.connect(m, writer.o_write, wiring.flipped(self.o_write))
-        wiring.connect(m, writer.o, wiring.flipped(self.o_results))
-
-        # A fence: layers whose activations are asked for and whose job is not done.
-        ahead = Signal(4)
-        asked = act_loader.i_layer.valid & act_loader.i_layer.ready
-        m.d.sync += ahead.eq(ahead + asked - (writer.done & (writer.error == 0)))
-        m.d.comb += [
-            act_loader.fence_open.eq(ahead == 0),
             steps.last_ready.eq(array.last_ready),
-            writer.pending.eq(self.pending),
-            writer.hold.eq(self.write_error),
-            writer.now.eq(self.now),
-            self.done.eq(writer.done),
-            self.interrupt.eq(writer.interrupt),
             self.moving.eq(Cat(
                 steps.o.valid, *(port.valid & port.ready for port in (array.o, finish.o, writer.o)),
                 writer.done,
@@ -223,3 +181,84 @@ class Engine(wiring.Component):
         too_large = Mux(strips.too_large | acts.too_large, ARRAY_ERRORS["too_large"], 0)
         m.d.comb += self.error_code.eq(Mux(weights.error_code != 0, weights.error_code, too_large))
         return m
+
+    def join(
+        self, m: Module, layer_fields: _Fields, pass_fields: _Fields, *, weights: Any,
+        acts: ActLoader, biases: BiasLoader, schedule: Schedule, finish: Finish,
+        writer: ResultWriter,
+    ) -> tuple[_Streams, _Streams]:  # fmt: skip
+        """Join what is around any array: layers and passes to each part, its memory channels, the
+        way of results.
+
+        Parameters
+        ----------
+        layer_fields, pass_fields : dict of tuple of str
+            Who gets layers, and passes, and the fields that each looks at.
+        weights : component
+            With the ports of :class:`WeightLoader` to layers and memory.
+        acts, biases, schedule, finish, writer : the parts, submodules already
+
+        Returns
+        -------
+        layers, passes : dict of stream
+            By who gets them; those of the parts and of ``job`` are connected.
+        """
+        config = self.config
+        m.submodules.layers = layers = Fork(
+            LayerLayout(config), len(layer_fields), list(layer_fields.values())
+        )
+        m.submodules.passes = passes = Fork(
+            PassLayout(config), len(pass_fields), list(pass_fields.values())
+        )
+        layer = dict(zip(layer_fields, layers.o, strict=True))
+        of_pass = dict(zip(pass_fields, passes.o, strict=True))
+        for given, taken in (
+            (wiring.flipped(self.i_layer), layers.i),
+            (layer["weights"], weights.i_layer), (layer["acts"], acts.i_layer),
+            (layer["biases"], biases.i_layer), (layer["schedule"], schedule.i),
+            (layer["writer"], writer.i_layer), (schedule.o, passes.i),
+            (weights.o_read_indexes, wiring.flipped(self.o_read_indexes)),
+            (weights.o_read_outliers, wiring.flipped(self.o_read_outliers)),
+            (acts.o_read, wiring.flipped(self.o_read_acts)),
+            (biases.o_read, wiring.flipped(self.o_read_biases)),
+            (wiring.flipped(self.i_indexes), weights.i_indexes),
+            (wiring.flipped(self.i_outliers), weights.i_outliers),
+            (wiring.flipped(self.i_acts), acts.i),
+            (wiring.flipped(self.i_biases), biases.i),
+            (biases.o, finish.i_bias), (finish.o, writer.i),
+            (wiring.flipped(self.i_failed), writer.i_failed),
+            (writer.o_write, wiring.flipped(self.o_write)),
+            (writer.o, wiring.flipped(self.o_results)),
+        ):  # fmt: skip
+            wiring.connect(m, given, taken)
+        for name, port in (("finish", finish.i_pass), ("writer", writer.i_pass)):
+            _give(m, of_pass[name], "result", port)
+        job = layer["job"]
+        m.d.comb += [
+            *(self.o_job.payload[name].eq(job.payload[name]) for name in JOB),
+            self.o_job.valid.eq(job.valid),
+            job.ready.eq(self.o_job.ready),
+        ]
+
+        # A fence: layers whose activations are asked for and whose job is not done.
+        ahead = Signal(4)
+        asked = acts.i_layer.valid & acts.i_layer.ready
+        m.d.sync += ahead.eq(ahead + asked - (writer.done & (writer.error == 0)))
+        m.d.comb += [
+            acts.fence_open.eq(ahead == 0),
+            writer.pending.eq(self.pending),
+            writer.hold.eq(self.write_error),
+            writer.now.eq(self.now),
+            self.done.eq(writer.done),
+            self.interrupt.eq(writer.interrupt),
+        ]
+        return layer, of_pass
+
+
+def _give(m: Module, source: stream.Interface, part: str, port: stream.Interface) -> None:
+    """Connect ``part`` of what ``source`` gives to a port."""
+    m.d.comb += [
+        port.payload.eq(source.payload[part]),
+        port.valid.eq(source.valid),
+        source.ready.eq(port.ready),
+    ]
