@@ -71,6 +71,7 @@ hosts: .venv  ## cycles of the host arrays with plain and 3-bit weights; HOSTS=-
 synth: .venv  ## area, critical path and limits of decode units and blocks; LIBERTY=file or PDK=name
 	@$(RUN) gobo_rtl verilog --all --unit decode -o build/verilog
 	@$(RUN) gobo_rtl verilog --config tiny --unit blocks -o build/blocks/tiny
+	@$(RUN) gobo_rtl verilog --config tpu_tiny --unit blocks -o build/blocks/tiny
 	@$(RUN) synth run $(LIBRARY) $(HISTORY)
 	@$(RUN) synth run --unit blocks --verilog build/blocks/tiny --clock 5 $(LIBRARY) $(HISTORY)
 

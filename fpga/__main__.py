@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from fpga import FpgaError, tools
-from fpga.usage import DEVICES, KINDS, Usage
+from fpga.usage import DEVICES, KINDS, LIMIT_S, Usage
 from gobo_rtl.array_config import ARRAYS
 from quant.errors import QuantError
 from sim.model import ModelError
@@ -53,6 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     usage.add_argument("--device", metavar="DEVICE", help=f"only {' or '.join(DEVICES)}")
     usage.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N",
                        help="at a time (default: one a core, %(default)s)")  # fmt: skip
+    usage.add_argument("--limit", type=float, default=LIMIT_S / 60, metavar="MINUTES",
+                       help="how long the placer and router may take (default: %(default)g); what "
+                       "is not routed then has the placer's estimate of its clock")  # fmt: skip
     usage.set_defaults(run=_utilisation, folder=Path("build/fpga/utilisation"))
     for command in (build, usage):
         command.add_argument("--report", type=Path, metavar="FILE.md",
@@ -128,6 +131,8 @@ def _utilisation(options: argparse.Namespace) -> None:
     """Measure designs on devices."""
     if options.jobs < 1:
         raise FpgaError(f"--jobs must be at least 1, not {options.jobs}")
+    if not options.limit > 0:
+        raise FpgaError(f"--limit must be above 0 minutes, not {options.limit:g}")
     tools.versions()  # or they are missing
     from fpga.utilisation import Row, measure_all, named_jobs
 
@@ -140,7 +145,7 @@ def _utilisation(options: argparse.Namespace) -> None:
             bar.advance(task)
             _say(f"{row.unit} {row.config} on {row.device}: {words_of(row.usage)}")
 
-        rows = measure_all(jobs, options.folder, options.jobs, done)
+        rows = measure_all(jobs, options.folder, options.jobs, done, 60 * options.limit)
     lines = []
     for name, device in DEVICES.items():
         mine = [row for row in rows if row.device == name]
@@ -163,6 +168,8 @@ def _utilisation(options: argparse.Namespace) -> None:
             "the placer each, whose seeds differ by some percent.",
             "Logic cells are 4-input tables, and what carry chains and small memories take of "
             "them, of an ECP5; tables with their flip-flop of an iCE40.",
+            f"What was not routed {options.limit:g} minutes after its placer began has the "
+            "placer's estimate of its clock.",
             "",
         ]
         write_page(options.report, "Units on FPGAs", [*about, *lines[:-1]], options.command,
@@ -181,7 +188,7 @@ def words_of(usage: Usage) -> str:
     if usage.over:
         needs = (f"{times:.2f} times the {KINDS[kind]}" for kind, times in usage.over.items())
         return f"does not fit: {', '.join(needs)} that there are"
-    return f"{usage.mhz:.1f} MHz"
+    return f"{usage.mhz:.1f} MHz{'' if usage.routed else ', as placed: not routed in time'}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

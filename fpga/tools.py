@@ -70,8 +70,11 @@ def stop() -> None:
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def run(command: Sequence[str], folder: Path, log: Path) -> int:
-    """Run a program in ``folder``, its words into ``log``; return its exit status."""
+def run(
+    command: Sequence[str], folder: Path, log: Path, limit_s: float | None = None
+) -> int | None:
+    """Run a program in ``folder``, its words into ``log``; return its exit status, None if it was
+    not done in ``limit_s`` seconds."""
     with log.open("wb") as file:
         with _lock:
             if _stopped.is_set():
@@ -82,15 +85,18 @@ def run(command: Sequence[str], folder: Path, log: Path) -> int:
             )  # fmt: skip
             _running.add(process)
         try:
-            return process.wait()
+            return process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            return None
         finally:
             with _lock:
                 _running.discard(process)
                 if process.poll() is None:
                     os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
 
 
-def last_words(log: Path, status: int) -> str:
+def last_words(log: Path, status: int | None) -> str:
     """Return the first error in a log, or how the program ended without one."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     errors = [line.strip() for line in lines if re.match("error", line, re.IGNORECASE)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from . import FpgaError
 
-__all__ = ["DEVICES", "KINDS", "Device", "Usage", "usage_of"]
+__all__ = ["DEVICES", "KINDS", "LIMIT_S", "Device", "Usage", "usage_of"]
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,19 @@ DEVICES = {
     ),
 }  # fmt: skip
 
+LIMIT_S = 1200.0
+"""Seconds in which a design by itself is to be placed and routed."""
+
 
 @dataclass(frozen=True)
 class Usage:
-    """What is used and what there is, by KINDS; ``mhz`` is None where it was not placed."""
+    """What is used and what there is, by KINDS; ``mhz`` is None where it was not placed, and an
+    estimate of the placer where it was not ``routed``."""
 
     used: dict[str, int]
     available: dict[str, int]
     mhz: float | None
+    routed: bool = True
 
     @property
     def over(self) -> dict[str, float]:
@@ -65,12 +70,11 @@ class Usage:
 
 
 def usage_of(device: str, log: Path, report: Path) -> Usage:
-    """Read nextpnr's log, and its report where it came to its end."""
-    cells = DEVICES[device].cells
+    """Read nextpnr's log, and its report where it came to its end; where it was ended before, the
+    clock is what the log says of it as placed."""
+    cells, words = DEVICES[device].cells, log.read_text(encoding="utf-8", errors="replace")
     said = dict[str, tuple[int, int]]()
-    for name, used, available in re.findall(
-        r"Info: *\s*(\w+): *(\d+)/ *(\d+)", log.read_text(encoding="utf-8", errors="replace")
-    ):
+    for name, used, available in re.findall(r"Info: *\s*(\w+): *(\d+)/ *(\d+)", words):
         said.setdefault(name, (int(used), int(available)))
     missing = [name for name in cells.values() if name not in said]
     if missing:
@@ -81,8 +85,11 @@ def usage_of(device: str, log: Path, report: Path) -> Usage:
         if not clocks:
             raise FpgaError(f"nextpnr found no clock (see {log})")
         mhz = min(clock["achieved"] for clock in clocks)
+    elif placed := re.findall(r"Max frequency for clock .*: *([\d.]+) MHz", words):
+        mhz = min(map(float, placed))
     return Usage(
         {kind: said[name][0] for kind, name in cells.items()},
         {kind: said[name][1] for kind, name in cells.items()},
         mhz,
+        report.is_file(),
     )

@@ -13,7 +13,7 @@ from gobo_rtl.emit import emit
 from gobo_rtl.units import Design, designs
 
 from . import FpgaError, tools
-from .usage import DEVICES, Usage, usage_of
+from .usage import DEVICES, LIMIT_S, Usage, usage_of
 
 __all__ = ["JOBS", "Job", "Row", "measure", "measure_all", "named_jobs"]
 
@@ -59,12 +59,14 @@ class Row:
     available: dict[str, int]
     flip_flops: int
     mhz: float | None
+    routed: bool
+    limit_s: float
     key: str
 
     @property
     def usage(self) -> Usage:
         """Its usage."""
-        return Usage(self.used, self.available, self.mhz)
+        return Usage(self.used, self.available, self.mhz, self.routed)
 
 
 def named_jobs(
@@ -108,17 +110,19 @@ tee -q -o stat.json stat -json
 """
 
 
-def measure(job: Job, output: Path) -> Row:
+def measure(job: Job, output: Path, limit_s: float = LIMIT_S) -> Row:
     """Synthesise, place and route a design, or take what is known of it from ``output``.
 
-    What does not fit the device gives what it needs, without a frequency.
+    What does not fit the device gives what it needs, without a frequency; what is not placed and
+    routed in ``limit_s`` seconds the placer's estimate of the frequency, and if it is not even
+    placed, ``FpgaError``.
     """
     device, row_path = DEVICES[job.device], output / f"{job.name}.json"
     verilog, script = emit(job.design.component(), job.design.top), _script(job)
     options = [*device.options, "--freq", str(device.target_mhz)]
     given = [verilog, script, *options, json.dumps(tools.versions())]
     key = hashlib.sha256("\0".join(given).encode()).hexdigest()
-    known = _known(row_path, key)
+    known = _known(row_path, key, limit_s)
     if known is not None:
         return known
     work = output / job.name
@@ -139,38 +143,43 @@ def measure(job: Job, output: Path) -> Row:
     log, report = work / "nextpnr.log", work / "report.json"
     command = [tools.program(device.program), *options, "--timing-allow-fail",
                "--json", "design.json", "--report", report.name]  # fmt: skip
-    status = tools.run(command, work, log)
+    status = tools.run(command, work, log, limit_s)
     if status and "Device utilisation" not in log.read_text(errors="replace"):
         raise FpgaError(f"{job.name}: nextpnr: {tools.last_words(log, status)} (see {log})")
     usage = usage_of(job.device, log, report)
+    if status is None and usage.mhz is None:
+        raise FpgaError(f"{job.name}: not placed in {limit_s:.0f} s; give it a higher --limit "
+                        f"(see {log})")  # fmt: skip
     if status and not usage.over:
         raise FpgaError(f"{job.name}: nextpnr: {tools.last_words(log, status)} (see {log})")
     row = Row(job.design.unit, job.design.name, job.device, usage.used, usage.available,
-              flip_flops, usage.mhz, key)  # fmt: skip
+              flip_flops, usage.mhz, usage.routed, limit_s, key)  # fmt: skip
     tools.write(row_path, (json.dumps(asdict(row), indent=1) + "\n").encode())
     for name in ("design.json", "design.v"):
         (work / name).unlink(missing_ok=True)
     return row
 
 
-def _known(path: Path, key: str) -> Row | None:
-    """Return the row of a file, if it is that of ``key``."""
+def _known(path: Path, key: str, limit_s: float) -> Row | None:
+    """Return the row of a file, if it is that of ``key`` and no more time would change it."""
     try:
         fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         row = Row(**fields)
     except (OSError, ValueError, TypeError):
         return None
-    return row if row.key == key else None
+    done = row.routed or bool(row.usage.over) or row.limit_s >= limit_s
+    return row if row.key == key and done else None
 
 
 def measure_all(
-    jobs: Sequence[Job], output: Path, workers: int, done: Callable[[Row], object]
-) -> list[Row]:
+    jobs: Sequence[Job], output: Path, workers: int, done: Callable[[Row], object],
+    limit_s: float = LIMIT_S,
+) -> list[Row]:  # fmt: skip
     """Measure jobs, ``workers`` at a time; ``done`` is called with each as it ends."""
     rows: dict[int, Row] = {}
     tools.start()
     with ThreadPoolExecutor(workers) as pool:
-        futures = {pool.submit(measure, job, output): n for n, job in enumerate(jobs)}
+        futures = {pool.submit(measure, job, output, limit_s): n for n, job in enumerate(jobs)}
         try:
             for future in as_completed(futures):
                 rows[futures[future]] = future.result()

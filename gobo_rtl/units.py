@@ -170,14 +170,15 @@ def designs(
     """Return the units, or one block, of a named configuration with ``changes``.
 
     ``name`` None stands for all names, ``unit`` None for all whole units that have the name and
-    the fields that change, and "blocks" for all BLOCKS. Each of ``changes`` is ``field=value``;
-    they become part of the name.
+    the fields that change, and "blocks" for all of BLOCKS, or HOST_BLOCKS. Each of ``changes`` is
+    ``field=value``; they become part of the name.
     ``ValueError`` says what there is instead.
     """
     if changes and name is None:
         raise ValueError("changes need the configuration that they change; name one")
-    several = {None: UNITS, "blocks": BLOCKS}
-    kinds = several[unit] if unit in several else {unit: (UNITS | BLOCKS | HOST_BLOCKS)[unit]}
+    blocks = BLOCKS | HOST_BLOCKS
+    several = {None: UNITS, "blocks": blocks}
+    kinds = several[unit] if unit in several else {unit: (UNITS | blocks)[unit]}
     known = [
         Design(kind, each, config)
         for kind, one in kinds.items() for each, config in one.configs.items()

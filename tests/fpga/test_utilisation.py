@@ -69,17 +69,22 @@ def test_every_job_is_named_and_every_decoder_is_on_every_device_that_may_hold_i
 class Tools:
     """Stands for yosys and nextpnr: writes what they would, and counts."""
 
-    def __init__(self, status: int = 0):
-        self.status, self.calls = status, 0
+    def __init__(self, status: int = 0, needs_s: float = 10.0, placed: str = ""):
+        self.status, self.needs_s, self.placed, self.calls = status, needs_s, placed, 0
 
-    def __call__(self, command: Sequence[str], folder: Path, log: Path) -> int:
+    def __call__(
+        self, command: Sequence[str], folder: Path, log: Path, limit_s: float = 9e9
+    ) -> int | None:
         self.calls += 1
         if "flow.ys" in command[-1]:
             cells = {"num_cells_by_type": {"SB_DFF": 3, "SB_DFFE": 4, "SB_LUT4": 9}}
             (folder / "stat.json").write_text(json.dumps({"design": cells}))
             log.write_text("")
             return 0
-        log.write_text(LOG.format(logic=1445) + "ERROR: it is raining\n" * self.status)
+        rain = "ERROR: it is raining\n" * self.status
+        log.write_text(LOG.format(logic=1445) + self.placed + rain)
+        if limit_s < self.needs_s:
+            return None
         if not self.status:
             (folder / "report.json").write_text('{"fmax": {"aclk": {"achieved": 90.0}}}')
         return self.status
@@ -113,6 +118,40 @@ def test_a_tool_that_fails_is_told_and_leaves_no_figures(
     assert not list(tmp_path.glob("*.json"))
 
 
+PLACED = "Info: Max frequency for clock 'aclk': 52.86 MHz (FAIL at 100.00 MHz)\n"
+
+
+def test_what_is_not_routed_in_time_has_the_clock_of_the_placer(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    stand_in = Tools(needs_s=50, placed=PLACED)
+    monkeypatch.setattr(tools, "run", stand_in)
+    row = measure(job, tmp_path, 40)
+    assert words_of(row.usage) == "52.9 MHz, as placed: not routed in time"
+    assert measure(job, tmp_path, 30) == row and stand_in.calls == 2
+    assert words_of(measure(job, tmp_path, 60).usage) == "90.0 MHz"  # more time, another try
+    assert measure(job, tmp_path, 40).routed and stand_in.calls == 4
+
+
+def test_what_is_not_placed_in_time_is_told(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(tools, "run", Tools(needs_s=50))
+    with pytest.raises(FpgaError, match="not placed in 40 s; give it a higher --limit"):
+        measure(job, tmp_path, 40)
+    assert not list(tmp_path.glob("*.json"))
+
+
+def test_a_program_that_takes_too_long_is_ended_with_its_children(tmp_path: Path):
+    command = ["sh", "-c", "echo begun; sleep 600 & echo $! > child; wait"]
+    assert tools.run(command, tmp_path, tmp_path / "log", 0.5) is None
+    child = Path("/proc") / (tmp_path / "child").read_text().strip() / "stat"
+    deadline = time.monotonic() + 60
+    while child.exists() and child.read_text().split()[2] != "Z":
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_a_programs_status_and_first_error_are_kept(tmp_path: Path):
     log = tmp_path / "log"
     assert tools.run(["sh", "-c", "echo ERROR: one; echo two; exit 3"], tmp_path, log) == 3
@@ -140,6 +179,7 @@ BAD = {
     "no configuration": (["utilisation", "--config", "rain"], "is called 'rain'"),
     "no device": (["utilisation", "--device", "rain"], "no device is called 'rain'; there are"),
     "no jobs": (["utilisation", "--jobs", "0"], "--jobs must be at least 1, not 0"),
+    "no time": (["utilisation", "--limit", "0"], "--limit must be above 0 minutes, not 0"),
 }
 
 
@@ -168,7 +208,7 @@ def test_a_missing_tool_is_one_sentence(
 def test_an_interrupt_says_that_what_is_done_is_kept(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
-    def interrupt(job: Job, output: Path) -> None:
+    def interrupt(job: Job, output: Path, limit_s: float) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(tools, "versions", dict)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gobo_rtl.cli import main as generate
-from gobo_rtl.units import BLOCKS
+from gobo_rtl.units import BLOCKS, HOST_BLOCKS
 from synth import limits, report, sky130
 from synth.__main__ import main
 from synth.library import load
@@ -35,7 +35,8 @@ def limited() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("start", "top"), limited())
 def test_no_limit_is_exceeded(start: str, top: str, tmp_path: Path) -> None:
-    unit, config = top.rsplit("_", 1)
+    config = "tpu_tiny" if top.endswith("_tpu_tiny") else top.rsplit("_", 1)[1]
+    unit = top.removesuffix(f"_{config}")
     command = ["verilog", "--config", config, "--unit", unit, "-o", str(tmp_path)]
     assert generate(command) == 0
     (design,) = report.find_designs(tmp_path, [], unit)
@@ -64,6 +65,7 @@ def test_limits_are_not_made_by_choices(
 @pytest.mark.parametrize("start", [OPEN, "sg13g2"])
 def test_every_block_has_a_limit(start: str) -> None:
     blocks = {f"{block}_tiny" for block in BLOCKS if block != "array"}
+    blocks |= {f"{block}_tpu_tiny" for block in HOST_BLOCKS}
     assert {top for top in BOUNDS[start] if not top.startswith("decode")} == blocks
     assert {measure for top in blocks for measure in BOUNDS[start][top]} == (
         {"area_um2"} if start == OPEN else {"area_um2", "delay_ns"}
