@@ -120,7 +120,7 @@ class HostCore(wiring.Component):
             use.eq(valid & may),
             taken.eq(use & done),
             ends.eq(taken & flags.ends),
-            drain.begin.eq(taken & opens),
+            drain.fill.eq(taken & opens),
             self.busy.eq(use),
             self.stall_weights.eq(valid & ~own),
             self.stall_drain.eq(valid & own & ~free),

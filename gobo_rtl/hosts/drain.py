@@ -29,7 +29,7 @@ class Drain(wiring.Component):
 
     Members
     -------
-    begin : In, 1
+    fill : In, 1
         A pass begins to fill the next bank; only with ``free``.
     free : Out, 1
         There is a bank for it.
@@ -55,7 +55,7 @@ class Drain(wiring.Component):
     def __init__(self, config: HostConfig):
         self.config = config
         super().__init__({
-            "begin": In(1), "free": Out(1), "done": In(1), "tokens": In(range(config.tokens + 1)),
+            "fill": In(1), "free": Out(1), "done": In(1), "tokens": In(range(config.tokens + 1)),
             "read": Out(1), "bank": Out(1), "token": Out(range(max(2, config.tokens))),
             "group": Out(range(max(2, config.rows // config.array.drain_lanes))),
             "i": In(config.array.drain_lanes * FP32.width),
@@ -95,6 +95,6 @@ class Drain(wiring.Component):
             m.d.sync += self.bank.eq(~self.bank)
 
         free = Signal(range(BANKS + 1), init=BANKS)
-        m.d.sync += free.eq(free + final - self.begin)
+        m.d.sync += free.eq(free + final - self.fill)
         m.d.comb += self.free.eq(free != Const(0))
         return m

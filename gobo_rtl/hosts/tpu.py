@@ -37,13 +37,13 @@ class TpuPE(wiring.Component):
         The next weight, FP16.
     swap : In, 1
         The next weight, loaded before, is the PE's own from the next cycle on.
-    use, act : In, 1 and 16 bits
-        An activation, FP16; without ``use`` nothing is added.
-    begin : In, 1
-        The sum begins here, with +0; only with ``use``. Constant for a PE.
+    apply, act : In, 1 and 16 bits
+        An activation, FP16; without ``apply`` nothing is added.
+    first : In, 1
+        The sum begins here, with +0; only with ``apply``. Constant for a PE.
     sum : In, 32 bits
         FP32: the sum of the activation in the cycle before.
-    load_o, swap_o, use_o, act_o : Out
+    load_o, swap_o, apply_o, act_o : Out
         The same a cycle later, for the next column.
     sum_o : Out, 32 bits
         The sum for the next row, 2 cycles after its activation.
@@ -61,9 +61,9 @@ class TpuPE(wiring.Component):
 
     def __init__(self) -> None:
         super().__init__({
-            "load": In(1), "weight": In(FP16.width), "swap": In(1), "use": In(1),
-            "act": In(FP16.width), "begin": In(1), "sum": In(FP32.width),
-            "load_o": Out(1), "swap_o": Out(1), "use_o": Out(1), "act_o": Out(FP16.width),
+            "load": In(1), "weight": In(FP16.width), "swap": In(1), "apply": In(1),
+            "act": In(FP16.width), "first": In(1), "sum": In(FP32.width),
+            "load_o": Out(1), "swap_o": Out(1), "apply_o": Out(1), "act_o": Out(FP16.width),
             "sum_o": Out(FP32.width),
         })  # fmt: skip
 
@@ -77,12 +77,12 @@ class TpuPE(wiring.Component):
             m.d.sync += coming.eq(self.weight)
         with m.If(self.swap):
             m.d.sync += own.eq(coming)
-        for name in ("load", "swap", "use", "act"):
+        for name in ("load", "swap", "apply", "act"):
             m.d.sync += getattr(self, f"{name}_o").eq(getattr(self, name))
         m.d.comb += [
             multiplier.a.eq(own), multiplier.b.eq(self.act),
             adder.a.eq(self.sum), adder.b.eq(multiplier.o),
-            adder.first.eq(self.begin), adder.valid.eq(self.use_o),
+            adder.first.eq(self.first), adder.valid.eq(self.apply_o),
             self.sum_o.eq(adder.o),
         ]  # fmt: skip
         return m
@@ -102,9 +102,9 @@ class TpuRow(wiring.Component):
 
     Members
     -------
-    load, swap, use, act, begin : In
+    load, swap, apply, act, first : In
         Of the first PE; of the others as many cycles later as they are further right, but
-        ``begin``, which is constant.
+        ``first``, which is constant.
     weights : In, ``size`` x 16 bits
         The PEs' weights.
     sums : In, ``size`` x 32 bits
@@ -124,7 +124,7 @@ class TpuRow(wiring.Component):
     def __init__(self, size: int):
         self.size = size
         super().__init__({
-            "load": In(1), "swap": In(1), "use": In(1), "act": In(FP16.width), "begin": In(1),
+            "load": In(1), "swap": In(1), "apply": In(1), "act": In(FP16.width), "first": In(1),
             "weights": In(size * FP16.width), "sums": In(size * FP32.width),
             "o": Out(size * FP32.width),
         })  # fmt: skip
@@ -132,13 +132,13 @@ class TpuRow(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         pes = copies(m, "pe", self.size, TpuPE, platform)
-        names = ("load", "swap", "use", "act")
+        names = ("load", "swap", "apply", "act")
         m.d.comb += [getattr(pes[0], name).eq(getattr(self, name)) for name in names]
         for before, after in pairwise(pes):
             m.d.comb += [getattr(after, name).eq(getattr(before, f"{name}_o")) for name in names]
         for n, pe in enumerate(pes):
             m.d.comb += [
-                pe.begin.eq(self.begin), pe.weight.eq(self.weights.word_select(n, FP16.width)),
+                pe.first.eq(self.first), pe.weight.eq(self.weights.word_select(n, FP16.width)),
                 pe.sum.eq(self.sums.word_select(n, FP32.width)),
                 self.o.word_select(n, FP32.width).eq(pe.sum_o),
             ]  # fmt: skip
@@ -197,12 +197,12 @@ class TpuArray(HostCore):
         swaps, weights = Signal(size), Signal(size * FP16.width)
         m.d.sync += swaps.eq(Cat(swap, swaps))
         inputs = _skewed(m, acts["values"][0].as_value(), size, "act")
-        uses = _skewed(m, acts.uses & use.replicate(size), size, "use")
+        uses = _skewed(m, acts.uses & use.replicate(size), size, "apply")
         for number, (row, act, used) in enumerate(zip(rows, inputs, uses, strict=True)):
             m.d.comb += [
                 row.load.eq(control.take & (control.number == number)),
-                row.swap.eq(Cat(swap, swaps)[number]), row.use.eq(used), row.act.eq(act),
-                row.begin.eq(number == 0), row.weights.eq(weights),
+                row.swap.eq(Cat(swap, swaps)[number]), row.apply.eq(used), row.act.eq(act),
+                row.first.eq(number == 0), row.weights.eq(weights),
                 row.sums.eq(rows[number - 1].o if number else 0),
             ]  # fmt: skip
         given = _skewed(m, self.i_weights.payload["values"].as_value(), size, "weight")
