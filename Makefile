@@ -70,8 +70,7 @@ hosts: .venv  ## cycles of the host arrays with plain and 3-bit weights; HOSTS=-
 
 synth: .venv  ## area, critical path and limits of decode units and blocks; LIBERTY=file or PDK=name
 	@$(RUN) gobo_rtl verilog --all --unit decode -o build/verilog
-	@$(RUN) gobo_rtl verilog --config tiny --unit blocks -o build/blocks/tiny
-	@$(RUN) gobo_rtl verilog --config tpu_tiny --unit blocks -o build/blocks/tiny
+	@$(RUN) gobo_rtl verilog --config tiny --config tpu_tiny --unit blocks -o build/blocks/tiny
 	@$(RUN) synth run $(LIBRARY) $(HISTORY)
 	@$(RUN) synth run --unit blocks --verilog build/blocks/tiny --clock 5 $(LIBRARY) $(HISTORY)
 
@@ -101,8 +100,8 @@ lint: .venv  ## ruff, mypy, Verilator's lint of the emitted Verilog, and others'
 	@$(RUN) mypy
 	@$(RUN) gobo_rtl verilog --all --unit decode -o build/verilog
 	@$(RUN) gobo_rtl verilog --all --unit accelerator -o build/verilog
-	@for host in tpu eyeriss tensor_core; do \
-	    $(RUN) gobo_rtl verilog --config $${host}_tiny -o build/lint || exit; done
+	@$(RUN) gobo_rtl verilog --config tpu_tiny --config eyeriss_tiny --config tensor_core_tiny \
+	    --unit host -o build/lint
 	@$(RUN) tools.lint build/verilog/accelerator_*.v build/lint/host_*.v
 	@$(RUN) tools.lint --tool all build/verilog/decode_*.v
 

@@ -168,7 +168,10 @@ def main(arguments: list[str] | None = None) -> int:
         "verilog", help="write a configuration's Verilog, with JSON, FuseSoC core and IP-XACT"
     )
     which = make.add_mutually_exclusive_group(required=True)
-    which.add_argument("--config", metavar="NAME", help="a named configuration, see `list`")
+    which.add_argument(
+        "--config", action="append", metavar="NAME",
+        help="a named configuration, see `list`; may be given several times",
+    )  # fmt: skip
     which.add_argument("--all", action="store_true", help="all named configurations")
     make.add_argument(
         "--unit", choices=[*UNITS, *BLOCKS, *HOST_BLOCKS, "blocks"], metavar="UNIT",
@@ -192,7 +195,9 @@ def main(arguments: list[str] | None = None) -> int:
         elif given.command == "registers":
             _registers(given.output, registers.files())
         else:
-            _verilog(designs(given.config, given.unit, given.changes), given.output)
+            names = list(dict.fromkeys(given.config or [None]))  # None for all
+            found = [each for name in names for each in designs(name, given.unit, given.changes)]
+            _verilog(found, given.output)
     except BrokenProcessPool:
         print("gobo_rtl: a process was stopped while it emitted Verilog, perhaps for want of "
               "memory; name fewer configurations", file=sys.stderr)  # fmt: skip

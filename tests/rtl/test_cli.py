@@ -162,6 +162,17 @@ def test_an_unknown_configuration_is_a_sentence_and_status_two(
     assert not (tmp_path / "out").exists()
 
 
+def test_several_configurations_in_one_call(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["tpu_tiny", "eyeriss_tiny", "tpu_tiny"]  # one of them twice
+    given = [word for name in names for word in ("--config", name)]
+    assert main(["verilog", *given, "--unit", "plain_reader", "-o", str(tmp_path)]) == 0
+    tops = ["plain_reader_tpu_tiny", "plain_reader_eyeriss_tiny"]
+    assert [Path(line.split(":")[0]).stem for line in capsys.readouterr().out.splitlines()] == tops
+    assert {path.stem for path in tmp_path.glob("*.v")} == set(tops)
+
+
 def test_changes_make_a_configuration_of_ones_own(tmp_path: Path) -> None:
     changes = ["--set", "pe=bins", "--set", "index_widths=2,3", "--set", "symmetric=true"]
     assert main(["verilog", "--config", "tiny", *changes, "-o", str(tmp_path)]) == 0
