@@ -53,11 +53,12 @@ test: .venv  ## everything that is tested, without torch
 test-torch: .venv-torch  ## what needs torch and transformers
 	@$(PYTEST) tests/torch
 
-verilog: .venv  ## Verilog of all named configurations, into build/verilog
+verilog: .venv  ## Verilog of all named configurations, into build/verilog, and Verilator's lint of it
 	@$(RUN) gobo_rtl verilog --all -o build/verilog
+	@$(RUN) tools.lint build/verilog/*.v
 
-sim: .venv  ## the emitted Verilog under cocotb; SIM=icarus, verilator or both
-	@SIM=$(SIM) $(PYTEST) tests/verilog
+sim: .venv  ## the emitted Verilog under cocotb, and the longest sums; SIM=icarus, verilator or both
+	@SIM=$(SIM) $(PYTEST) tests/verilog tests/rtl/test_array.py
 
 model-sim: .venv  ## a trained model through the simulated accelerator, or BERT-tiny through HOST; resumable
 	@$(RUN) sim.verilated model-sim $(if $(HOST),--host $(HOST) --model bert-tiny)
@@ -95,14 +96,16 @@ fpga: .venv-fpga  ## a design for the ULX3S 85F that tests itself, to build/fpga
 utilisation: .venv-fpga  ## what units take of an ECP5 and of iCE40s, and how fast; resumable
 	@$(RUN) fpga utilisation $(if $(REPORT),--report $(REPORT))
 
+# Of accelerators and hosts; the others, which take minutes, in `make verilog`.
+LINTED := tiny edge default tpu_tiny eyeriss_tiny tensor_core_tiny
+
 lint: .venv  ## ruff, mypy, Verilator's lint of the emitted Verilog, and others' of the decode units
 	@$(RUN) ruff check .
 	@$(RUN) mypy
 	@$(RUN) gobo_rtl verilog --all --unit decode -o build/verilog
-	@$(RUN) gobo_rtl verilog --all --unit accelerator -o build/verilog
-	@$(RUN) gobo_rtl verilog --config tpu_tiny --config eyeriss_tiny --config tensor_core_tiny \
-	    --unit host -o build/lint
-	@$(RUN) tools.lint build/verilog/accelerator_*.v build/lint/host_*.v
+	@$(RUN) gobo_rtl verilog $(foreach name,$(LINTED),--config $(name)) -o build/lint
+	@$(RUN) gobo_rtl verilog --config tiny --set pe=bins -o build/lint
+	@$(RUN) tools.lint build/lint/accelerator_*.v build/lint/host_*.v
 	@$(RUN) tools.lint --tool all build/verilog/decode_*.v
 
 bench: .venv-bench  ## the quantiser's speed and memory beside other clusterings

@@ -32,10 +32,18 @@ def check(config: ArrayConfig, passes: list[Pass], **pace: float) -> None:
     assert seen.transfers == [due for work in passes for due in expected(config, work)]
 
 
-@pytest.mark.parametrize(("name", "pe", "symmetric"), [
-    pytest.param(name, *pe, marks=[pytest.mark.slow] * ((name, *pe) == ("absolute", "bins", False)))
-    for name in SIZES for pe in PES
-])  # fmt: skip
+def cases() -> list[object]:
+    """Return sizes, PEs and whether they are symmetric; the longest in `make sim` only."""
+    quick = ("default", "narrow")
+    return [
+        pytest.param(
+            name, *pe, marks=[pytest.mark.slow] * (pe == ("bins", False) and name not in quick)
+        )
+        for name in SIZES for pe in PES
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "pe", "symmetric"), cases())
 def test_sums_are_those_of_the_golden_model(name: str, pe: str, symmetric: bool) -> None:
     seed = [SEED, list(SIZES).index(name), PES.index((pe, symmetric))]
     rng = np.random.default_rng(seed)
