@@ -21,6 +21,7 @@ from gobo_rtl.bus.axi_stream import DecodeAxis
 from gobo_rtl.cli import ports
 from gobo_rtl.config import CONFIGS, GoboConfig, named
 from gobo_rtl.decode import DecodeUnit
+from gobo_rtl.host_config import HOSTS
 from sim import stimulus
 from sim.pysim import simulate
 
@@ -79,7 +80,7 @@ def test_every_claim_names_a_test_and_how_it_can_fail() -> None:
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_configurations_that_are_named_exist(path: Path) -> None:
     for name in re.findall(r"--config (\w+)|`decode_(\w+)`", path.read_text(encoding="utf-8")):
-        assert "".join(name) in {*CONFIGS, *ARRAYS, "NAME"}, f"{path.name} names {name}"
+        assert "".join(name) in {*CONFIGS, *ARRAYS, *HOSTS, "NAME"}, f"{path.name} names {name}"
 
 
 def test_the_table_of_configurations_is_complete() -> None:
