@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import subprocess
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -51,7 +52,7 @@ def write_page(
         f"- commit: {_commit()}; date: {datetime.now(UTC):%Y-%m-%d}",
         f"- Python {platform.python_version()}, {versions}; {platform.machine()} "
         f"{platform.system()}, {os.cpu_count()} cores",
-        *(f"- sha256 of {path.name}: {sha256(path)}" for path in inputs),
+        *(f"- sha256 of {name}: {sha256(path)}" for name, path in _named(inputs).items()),
         "",
     ]
     write_text(path, "\n".join(text))
@@ -70,9 +71,18 @@ def write_json(
         "commit": _commit(),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "tools": {"python": platform.python_version()} | {name: version(name) for name in tools},
-        "sha256": {path.name: sha256(path) for path in inputs},
+        "sha256": {name: sha256(path) for name, path in _named(inputs).items()},
     }
     write_text(path, json.dumps(made | document, indent=1) + "\n")
+
+
+def _named(inputs: Sequence[Path]) -> dict[str, Path]:
+    """Return files by name, those of one name with their folder's before it."""
+    times = Counter(path.name for path in inputs)
+    return {
+        path.name if times[path.name] == 1 else f"{path.parent.name}/{path.name}": path
+        for path in inputs
+    }
 
 
 def _commit() -> str:

@@ -352,11 +352,11 @@ def _hosts(options: argparse.Namespace) -> bool:
     page = options.report or options.folder / "hosts.md"
     names = [f"{page.stem}-{what}.svg" for what in pictures]
     lines = hosts_page(configs, found, bench.bits, options.latency, names)
-    for name, text in zip(names, pictures.values(), strict=True):
-        write_text(page.with_name(name), text)
     containers = sorted({source.container for source in sources.values()})
     write_page(page, "What 3-bit weights bring to host arrays", lines, options.command, _TOOLS,
                containers)  # fmt: skip
+    for name, text in zip(names, pictures.values(), strict=True):
+        write_text(page.with_name(name), text)
     ends = next(n for n, line in enumerate(lines) if line.startswith("!["))
     _say("\n".join(["", *lines[:ends]]))
     _say(f"written: {page}, {', '.join(names)}")
