@@ -53,9 +53,9 @@ test: .venv  ## everything that is tested, without torch
 test-torch: .venv-torch  ## what needs torch and transformers
 	@$(PYTEST) tests/torch
 
-verilog: .venv  ## Verilog of all named configurations, into build/verilog, and Verilator's lint of it
+verilog: .venv  ## Verilog of all named configurations, into build/verilog, and lint of accelerators
 	@$(RUN) gobo_rtl verilog --all -o build/verilog
-	@$(RUN) tools.lint build/verilog/*.v
+	@$(RUN) tools.lint build/verilog/accelerator_*.v
 
 sim: .venv  ## the emitted Verilog under cocotb, and the longest sums; SIM=icarus, verilator or both
 	@SIM=$(SIM) $(PYTEST) tests/verilog tests/rtl/test_array.py
@@ -96,7 +96,7 @@ fpga: .venv-fpga  ## a design for the ULX3S 85F that tests itself, to build/fpga
 utilisation: .venv-fpga  ## what units take of an ECP5 and of iCE40s, and how fast; resumable
 	@$(RUN) fpga utilisation $(if $(REPORT),--report $(REPORT))
 
-# Of accelerators and hosts; the others, which take minutes, in `make verilog`.
+# Of accelerators and hosts; the other accelerators, which take minutes, in `make verilog`.
 LINTED := tiny edge default tpu_tiny eyeriss_tiny tensor_core_tiny
 
 lint: .venv  ## ruff, mypy, Verilator's lint of the emitted Verilog, and others' of the decode units

@@ -144,13 +144,12 @@ def measure(job: Job, output: Path, limit_s: float = LIMIT_S) -> Row:
     command = [tools.program(device.program), *options, "--timing-allow-fail",
                "--json", "design.json", "--report", report.name]  # fmt: skip
     status = tools.run(command, work, log, limit_s)
-    if status and "Device utilisation" not in log.read_text(errors="replace"):
-        raise FpgaError(f"{job.name}: nextpnr: {tools.last_words(log, status)} (see {log})")
-    usage = usage_of(job.device, log, report)
-    if status is None and usage.mhz is None:
+    packed = status == 0 or "Device utilisation" in log.read_text(errors="replace")
+    usage = usage_of(job.device, log, report) if packed else None
+    if status is None and (usage is None or usage.mhz is None):
         raise FpgaError(f"{job.name}: not placed in {limit_s:.0f} s; give it a higher --limit "
                         f"(see {log})")  # fmt: skip
-    if status and not usage.over:
+    if usage is None or (status and not usage.over):
         raise FpgaError(f"{job.name}: nextpnr: {tools.last_words(log, status)} (see {log})")
     row = Row(job.design.unit, job.design.name, job.device, usage.used, usage.available,
               flip_flops, usage.mhz, usage.routed, limit_s, key)  # fmt: skip

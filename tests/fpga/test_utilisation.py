@@ -133,10 +133,12 @@ def test_what_is_not_routed_in_time_has_the_clock_of_the_placer(
     assert measure(job, tmp_path, 40).routed and stand_in.calls == 4
 
 
+@pytest.mark.parametrize("said", ["Info: Packing carries..\n", LOG])
 def test_what_is_not_placed_in_time_is_told(
-    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
 ):
     monkeypatch.setattr(tools, "run", Tools(needs_s=50))
+    monkeypatch.setitem(globals(), "LOG", said)
     with pytest.raises(FpgaError, match="not placed in 40 s; give it a higher --limit"):
         measure(job, tmp_path, 40)
     assert not list(tmp_path.glob("*.json"))

@@ -28,7 +28,7 @@ class Fault:
         if (times := text.count(self.old)) != 1:
             raise ValueError(
                 f"{self.name}: {self.file} has {times} times, not once, the text {self.old!r}: "
-                f"write the fault anew"
+                "write the fault anew"
             )
         return text.replace(self.old, self.new)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gobo_rtl.cli import main as generate
-from gobo_rtl.units import BLOCKS, HOST_BLOCKS
+from gobo_rtl.units import BLOCKS, HOST_BLOCKS, designs
 from synth import limits, report, sky130
 from synth.__main__ import main
 from synth.library import load
@@ -22,6 +22,9 @@ OTHERS_NS = 5.0  # of blocks, as in the Makefile: a clock that the first recipe 
 OPEN = sky130.NAME
 BOUNDS = limits.read()
 LIBERTY = os.environ.get("LIBERTY")
+DESIGNS = {
+    each.top: (each.unit, each.name) for unit in ("decode", "blocks") for each in designs(unit=unit)
+}
 
 
 def limited() -> list[tuple[str, str]]:
@@ -35,8 +38,7 @@ def limited() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("start", "top"), limited())
 def test_no_limit_is_exceeded(start: str, top: str, tmp_path: Path) -> None:
-    config = "tpu_tiny" if top.endswith("_tpu_tiny") else top.rsplit("_", 1)[1]
-    unit = top.removesuffix(f"_{config}")
+    unit, config = DESIGNS[top]
     command = ["verilog", "--config", config, "--unit", unit, "-o", str(tmp_path)]
     assert generate(command) == 0
     (design,) = report.find_designs(tmp_path, [], unit)
