@@ -14,6 +14,7 @@ from ..decode.schedule import Schedule
 from ..decode.unpacker import any_of
 from ..formats import ERRORS
 from ..layout import BeatLayout, GroupLayout, several_widths
+from .runs import ask_for_runs
 
 __all__ = ["WeightLoader"]
 
@@ -93,27 +94,12 @@ class WeightLoader(wiring.Component):
         m.submodules.plans = plans = SyncFIFO(width=plan.size, depth=STREAMS)
         failed = self.error_code != 0
 
-        # Commands: both streams for each block; what their words are counted by goes ahead.
-        tile = Signal.like(layer.tiles)
-        given = Signal(3)  # of this block: both commands and the plan
-        after = tile + layer.block
-        final = layer.resident | (after >= layer.tiles)
-        reads = (self.o_read_indexes, self.o_read_outliers)
-        takes = Cat(*(read.ready for read in reads), plans.w_rdy)
-        begun = Mux(self.i_layer.valid, given | takes, 0)
-        m.d.comb += [
-            plans.w_data.eq(Cat(layer.index_width, layer.inputs, layer.strips)),
-            plans.w_en.eq(self.i_layer.valid & ~given[2]),
-            self.i_layer.ready.eq(begun.all() & final),
-            self.o_read_indexes.payload.address.eq(layer.index_address),
-            self.o_read_indexes.payload.beats.eq(layer.index_beats),
-            self.o_read_outliers.payload.address.eq(layer.outlier_address),
-            self.o_read_outliers.payload.beats.eq(layer.outlier_beats),
-            *(read.valid.eq(self.i_layer.valid & ~given[n]) for n, read in enumerate(reads)),
-        ]
-        m.d.sync += given.eq(Mux(begun.all(), 0, begun))
-        with m.If(begun.all()):
-            m.d.sync += tile.eq(Mux(final, 0, after))
+        # Both streams for each block; what their words are counted by goes ahead.
+        m.d.comb += plans.w_data.eq(Cat(layer.index_width, layer.inputs, layer.strips))
+        ask_for_runs(
+            m, self.i_layer, (self.o_read_indexes, self.o_read_outliers),
+            [(plans.w_en, plans.w_rdy)], layer.block, layer.resident,
+        )  # fmt: skip
 
         # Readers; a tile is begun when it is known what it is to be.
         current = Signal(plan)

@@ -36,8 +36,7 @@ class FrontEnd(WeightSource):
         o = self.o
         m.submodules.decode = decode = DecodeUnit(self.config.image)
         codebook, failed, layer = decode.i_codebook, self.error_code != 0, self.i_layer.payload
-        reads = (self.o_read_indexes, self.o_read_outliers)
-        plan = self.runs(m, [(port.valid, port.ready) for port in (*reads, codebook)])
+        plan = self.runs(m, (self.o_read_indexes, self.o_read_outliers), codebook)
         m.d.comb += [entry.eq(value) for entry, value in
                      zip(codebook.payload.entries, layer.codebook, strict=True)]  # fmt: skip
         if several_widths(self.config.image):

@@ -26,8 +26,7 @@ class PlainReader(WeightSource):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config, o = self.config, self.o
-        read = self.o_read_indexes
-        plan = self.runs(m, [(read.valid, read.ready)])
+        plan = self.runs(m, [self.o_read_indexes])
         queue = self.queue(m, "queue", self.i_indexes)
         m.d.comb += self.i_outliers.ready.eq(1)
 

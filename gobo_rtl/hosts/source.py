@@ -1,10 +1,13 @@
 """What both weight sources have in common: their ports, and which words end a strip."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from collections.abc import Sequence
+
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
+from ..array.runs import ask_for_runs
 from ..array_layout import CommandLayout, LayerLayout
 from ..formats import ERRORS
 from ..host_config import HostConfig
@@ -53,32 +56,22 @@ class WeightSource(wiring.Component):
             "error_code": Out(range(max(ERRORS.values()) + 1)),
         })  # fmt: skip
 
-    def runs(self, m: Module, asks: list[tuple[Value, Value]]) -> SyncFIFO:
-        """Return a queue of what runs have to be counted by; ``m`` gets what asks for them: of
-        ``asks`` the valid and ready of each thing that a run needs."""
+    def runs(
+        self, m: Module, reads: Sequence[stream.Interface], *others: stream.Interface
+    ) -> SyncFIFO:
+        """Return a queue of what runs have to be counted by; ``m`` gets what asks for them, the
+        commands of ``reads`` and a transfer to each of ``others``."""
         layer = self.i_layer.payload
         plan = SyncFIFO(width=self.plan.size, depth=RUNS)
         m.submodules.plan = plan
-        tile, given = Signal.like(layer.tiles), Signal(len(asks) + 1)
-        begun, final = Signal.like(given), tile + 1 == layer.tiles
-        takes = Cat(plan.w_rdy, *(ready for _, ready in asks))
         run, size = Signal(self.plan), self.config.word_inputs
         m.d.comb += [
             run.words.eq((layer.inputs + (size - 1)) // size),
             run.strips.eq(layer.strips),
-            begun.eq(Mux(self.i_layer.valid, given | takes, 0)),
             plan.w_data.eq(run),
-            plan.w_en.eq(self.i_layer.valid & ~given[0]),
-            *(valid.eq(self.i_layer.valid & ~given[n]) for n, (valid, _) in enumerate(asks, 1)),
-            self.i_layer.ready.eq(begun.all() & final),
-            self.o_read_indexes.payload.address.eq(layer.index_address),
-            self.o_read_indexes.payload.beats.eq(layer.index_beats),
-            self.o_read_outliers.payload.address.eq(layer.outlier_address),
-            self.o_read_outliers.payload.beats.eq(layer.outlier_beats),
         ]
-        m.d.sync += given.eq(Mux(begun.all(), 0, begun))
-        with m.If(begun.all()):
-            m.d.sync += tile.eq(Mux(final, 0, tile + 1))
+        told = [(plan.w_en, plan.w_rdy), *((port.valid, port.ready) for port in others)]
+        ask_for_runs(m, self.i_layer, reads, told, 1)
         return plan
 
     @property
