@@ -12,7 +12,7 @@ from amaranth.build.run import BuildPlan
 
 from . import FpgaError, tools
 from .selftest import SelfTest
-from .usage import DEVICES, Usage, usage_of
+from .usage import AFTER_ECP5, BEFORE_ECP5, DEVICES, Usage, usage_of
 
 __all__ = ["NAME", "build", "usage_from"]
 
@@ -34,7 +34,8 @@ def _plan(selftest: SelfTest) -> BuildPlan:
     os.environ.update(tools.environment())  # Amaranth looks for the tools before it plans
     # Without places in the source, so that a plan is the same as long as the hardware is.
     return platform().build(
-        Board(selftest), NAME, do_build=False, emit_src=False, nextpnr_opts=_OPTIONS
+        Board(selftest), NAME, do_build=False, emit_src=False, nextpnr_opts=_OPTIONS,
+        script_after_read=BEFORE_ECP5, script_after_synth=AFTER_ECP5,
     )
 
 

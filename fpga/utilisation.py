@@ -15,7 +15,7 @@ from gobo_rtl.units import Design, designs
 from . import FpgaError, tools
 from .usage import DEVICES, LIMIT_S, Usage, usage_of
 
-__all__ = ["JOBS", "Job", "Row", "measure", "measure_all", "named_jobs"]
+__all__ = ["JOBS", "YOSYS", "Job", "Row", "measure", "measure_all", "named_jobs"]
 
 # Named configurations of a unit by devices; arrays whose synthesis alone takes an hour are not
 # among them.
@@ -30,7 +30,7 @@ JOBS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
 )
 
 # A mistake in a script ends yosys' whole process, so it gets one of its own.
-_YOSYS = "from pyosys import libyosys as ys; ys.run_pass('script flow.ys', ys.Design())"
+YOSYS = "from pyosys import libyosys as ys; ys.run_pass('script flow.ys', ys.Design())"
 
 _KEPT = ("aclk", "aresetn", "clk", "rst")
 
@@ -104,7 +104,7 @@ def _script(job: Job) -> str:
     pins = "" if "--out-of-context" in device.options else f"delete -port {top}/w:* {kept}\n"
     return f"""\
 read_verilog design.v
-{device.synth} -top {top}
+{device.synth.format(top=top)}
 tee -q -o stat.json stat -json
 {pins}write_json design.json
 """
@@ -132,7 +132,7 @@ def measure(job: Job, output: Path, limit_s: float = LIMIT_S) -> Row:
     (work / "design.v").write_text(verilog, encoding="utf-8")
     (work / "flow.ys").write_text(script, encoding="utf-8")
     log = work / "yosys.log"
-    status = tools.run([sys.executable, "-c", _YOSYS], work, log)
+    status = tools.run([sys.executable, "-c", YOSYS], work, log)
     if status:
         raise FpgaError(f"{job.name}: yosys: {tools.last_words(log, status)} (see {log})")
     cells = json.loads((work / "stat.json").read_text(encoding="utf-8"))["design"]
