@@ -195,7 +195,7 @@ def _run(options: argparse.Namespace, words: str) -> int:
     )  # fmt: skip
     errors = Console(stderr=True)
     wants_history = options.command == "run" and options.history
-    commit = history.clean_commit(options.history.resolve().parent) if wants_history else ""
+    commit = history.clean_commit(options.history) if wants_history else ""
     first, *more = _library(options)
     if is_sweep:
         liberty = tuple(path.resolve() for path in (first, *more))

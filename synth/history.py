@@ -20,14 +20,15 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def clean_commit(folder: Path) -> str:
-    """Return the commit that is checked out around ``folder``; ``SynthError`` when its files were
-    changed, or there is none."""
+def clean_commit(path: Path) -> str:
+    """Return the commit that is checked out around a history; ``SynthError`` when any other of its
+    files was changed, or there is none."""
+    folder, others = path.resolve().parent, ("--", ":/", f":(exclude,literal){path.name}")
     try:
         done = [
             subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True)
             for words in (("rev-parse", "--short=12", "HEAD"),
-                          ("status", "--porcelain", "--untracked-files=no"))
+                          ("status", "--porcelain", "--untracked-files=no", *others))
         ]  # fmt: skip
     except OSError as error:
         raise SynthError("a history is by commit, and there is no git") from error
