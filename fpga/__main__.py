@@ -99,7 +99,9 @@ def _build(options: argparse.Namespace) -> None:
     with _bar("yosys, nextpnr, ecppack: some minutes", None):
         figures = build(
             SelfTest(stored, f"GOBO {_ARRAY}"), options.folder,
-            lambda work: _say(f"building with yosys, nextpnr and ecppack in {work}"),
+            lambda work, seed: _say(
+                f"building with yosys, nextpnr and ecppack in {work}, seed {seed} of the placer"
+            ),
         )  # fmt: skip
     usage = usage_from(figures)
     cells = [(KINDS[kind], used, usage.available[kind]) for kind, used in usage.used.items()]
@@ -165,7 +167,8 @@ def _utilisation(options: argparse.Namespace) -> None:
     if options.report:
         about = [
             "Each design by itself, without pins: paths from and to ports do not count. One run of "
-            "the placer each, whose seeds differ by some percent.",
+            "the placer each, whose seeds differ by some percent, and another seed where the "
+            "router comes to no end.",
             "Logic cells are 4-input tables, and what carry chains and small memories take of "
             "them, of an ECP5; tables with their flip-flop of an iCE40.",
             f"What was not routed {options.limit:g} minutes after its placer began has the "
@@ -188,7 +191,7 @@ def words_of(usage: Usage) -> str:
     if usage.over:
         needs = (f"{times:.2f} times the {KINDS[kind]}" for kind, times in usage.over.items())
         return f"does not fit: {', '.join(needs)} that there are"
-    return f"{usage.mhz:.1f} MHz{'' if usage.routed else ', as placed: not routed in time'}"
+    return f"{usage.mhz:.1f} MHz{'' if usage.routed else ', as placed: not routed'}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from amaranth.build.run import BuildPlan
 
 from . import FpgaError, tools
 from .selftest import SelfTest
-from .usage import AFTER_ECP5, BEFORE_ECP5, DEVICES, Usage, usage_of
+from .usage import AFTER_ECP5, BEFORE_ECP5, DEVICES, SEEDS, Usage, astray, usage_of
 
 __all__ = ["NAME", "build", "usage_from"]
 
@@ -27,27 +28,29 @@ _OPTIONS = "--report report.json --router router2"
 _LOGS = {"yosys": f"{NAME}.rpt", "nextpnr": f"{NAME}.tim"}
 
 
-def _plan(selftest: SelfTest) -> BuildPlan:
-    """Return what Amaranth would run for the board."""
+def _plan(selftest: SelfTest, seed: int) -> BuildPlan:
+    """Return what Amaranth would run for the board, with a seed for the placer."""
     from .board import Board, platform  # whose pins only `make fpga` installs
 
     os.environ.update(tools.environment())  # Amaranth looks for the tools before it plans
     # Without places in the source, so that a plan is the same as long as the hardware is.
     return platform().build(
-        Board(selftest), NAME, do_build=False, emit_src=False, nextpnr_opts=_OPTIONS,
+        Board(selftest), NAME, do_build=False, emit_src=False,
+        nextpnr_opts=f"{_OPTIONS} --seed {seed}",
         script_after_read=BEFORE_ECP5, script_after_synth=AFTER_ECP5,
     )
 
 
-def build(selftest: SelfTest, folder: Path, begin: Callable[[Path], object]) -> dict[str, Any]:
+def build(selftest: SelfTest, folder: Path, begin: Callable[[Path, int], object]) -> dict[str, Any]:
     """Build the bitstream ``folder``/top.bit; return its figures, which are in top.json too.
 
     What was built of the same design by the same tools is not built again. ``begin`` is called
-    with the folder of the tools' logs when they begin. ``FpgaError`` has a tool's last words; a
-    bitstream that is there is then as it was.
+    with the folder of the tools' logs and the placer's seed when they begin, with the next of SEEDS
+    when the router goes astray. ``FpgaError`` has a tool's last words; a bitstream that is there is
+    then as it was.
     """
     versions = tools.versions()
-    plan = _plan(selftest)
+    plan = _plan(selftest, SEEDS[0])
     key = hashlib.sha256(plan.digest() + json.dumps(versions).encode()).hexdigest()
     about, bits = folder / f"{NAME}.json", folder / f"{NAME}.bit"
     known = _known(about, bits, key)
@@ -56,10 +59,16 @@ def build(selftest: SelfTest, folder: Path, begin: Callable[[Path], object]) -> 
     work, kept = folder / f"work-{os.getpid()}", folder / "failed"
     try:
         shutil.rmtree(kept, ignore_errors=True)
-        plan.extract(str(work))
-        begin(work)
-        status = tools.run(["sh", f"{plan.script}.sh"], work, work / "log.txt")
-        if status:
+        for seed in SEEDS:
+            shutil.rmtree(work, ignore_errors=True)
+            plan = _plan(selftest, seed)
+            plan.extract(str(work))
+            begin(work, seed)
+            status = tools.run(["sh", f"{plan.script}.sh"], work, work / "log.txt",
+                               hopeless=partial(astray, work / _LOGS["nextpnr"]))  # fmt: skip
+            if status is not None:
+                break
+        if status != 0:
             work.rename(kept)
             raise FpgaError(f"{_failure(kept, status)} (see {kept})")
         figures = _figures(selftest, work)
@@ -75,8 +84,10 @@ def build(selftest: SelfTest, folder: Path, begin: Callable[[Path], object]) -> 
     return figures
 
 
-def _failure(work: Path, status: int) -> str:
+def _failure(work: Path, status: int | None) -> str:
     """Return which tool failed, and its words."""
+    if status is None:
+        return f"nextpnr: the router came to no end, with {len(SEEDS)} seeds of the placer"
     name = next(reversed([name for name in _LOGS if (work / _LOGS[name]).exists()]), "build")
     logs = [work / _LOGS[name]] if name in _LOGS else []
     texts = [log for log in [*logs, work / "log.txt"] if "ERROR" in log.read_text(errors="replace")]

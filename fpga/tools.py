@@ -1,12 +1,14 @@
 """Programs of others, run so that nothing of them is left behind."""
 
 import contextlib
+import math
 import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from threading import Event, Lock
@@ -71,10 +73,12 @@ def stop() -> None:
 
 
 def run(
-    command: Sequence[str], folder: Path, log: Path, limit_s: float | None = None
-) -> int | None:
+    command: Sequence[str], folder: Path, log: Path, limit_s: float = math.inf,
+    hopeless: Callable[[], bool] = lambda: False,
+) -> int | None:  # fmt: skip
     """Run a program in ``folder``, its words into ``log``; return its exit status, None if it was
-    not done in ``limit_s`` seconds."""
+    not done in ``limit_s`` seconds or, looked at every second, has become ``hopeless``."""
+    end = time.monotonic() + limit_s
     with log.open("wb") as file:
         with _lock:
             if _stopped.is_set():
@@ -85,8 +89,9 @@ def run(
             )  # fmt: skip
             _running.add(process)
         try:
-            return process.wait(limit_s)
-        except subprocess.TimeoutExpired:
+            while (left := end - time.monotonic()) > 0 and not hopeless():
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    return process.wait(min(left, 1))
             return None
         finally:
             with _lock:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from . import FpgaError
 
-__all__ = ["AFTER_ECP5", "BEFORE_ECP5", "DEVICES", "KINDS", "LIMIT_S", "Device", "Usage",
-           "usage_of"]  # fmt: skip
+__all__ = ["AFTER_ECP5", "BEFORE_ECP5", "DEVICES", "KINDS", "LIMIT_S", "SEEDS", "Device", "Usage",
+           "astray", "usage_of"]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,18 @@ DEVICES = {
 
 LIMIT_S = 1200.0
 """Seconds in which a design by itself is to be placed and routed."""
+
+SEEDS = (1, 2, 3, 4)
+"""Of the placer, one after the other, until one is routed."""
+_ROUNDS = 200
+
+
+def astray(log: Path) -> bool:
+    """Return whether the router, whose log this is, has done so many rounds that it will not come
+    to an end: a design that is routed took 13 to 99, and one that was not had 2 wires too many
+    after 200 and 2,449 after 400."""
+    words = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+    return words.count(" iter=") > _ROUNDS
 
 
 @dataclass(frozen=True)

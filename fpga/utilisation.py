@@ -3,9 +3,11 @@
 import hashlib
 import json
 import sys
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from gobo_rtl.emit import emit
 from gobo_rtl.units import Design, designs
 
 from . import FpgaError, tools
-from .usage import DEVICES, LIMIT_S, Usage, usage_of
+from .usage import DEVICES, LIMIT_S, SEEDS, Usage, astray, usage_of
 
 __all__ = ["JOBS", "YOSYS", "Job", "Row", "measure", "measure_all", "named_jobs"]
 
@@ -114,8 +116,8 @@ def measure(job: Job, output: Path, limit_s: float = LIMIT_S) -> Row:
     """Synthesise, place and route a design, or take what is known of it from ``output``.
 
     What does not fit the device gives what it needs, without a frequency; what is not placed and
-    routed in ``limit_s`` seconds the placer's estimate of the frequency, and if it is not even
-    placed, ``FpgaError``.
+    routed in ``limit_s`` seconds, with another of SEEDS each time that the router goes astray, the
+    placer's estimate of the frequency, and if it is not even placed, ``FpgaError``.
     """
     device, row_path = DEVICES[job.device], output / f"{job.name}.json"
     verilog, script = emit(job.design.component(), job.design.top), _script(job)
@@ -143,7 +145,12 @@ def measure(job: Job, output: Path, limit_s: float = LIMIT_S) -> Row:
     log, report = work / "nextpnr.log", work / "report.json"
     command = [tools.program(device.program), *options, "--timing-allow-fail",
                "--json", "design.json", "--report", report.name]  # fmt: skip
-    status = tools.run(command, work, log, limit_s)
+    end, status = time.monotonic() + limit_s, None
+    for seed in SEEDS:
+        status = tools.run([*command, "--seed", str(seed)], work, log, end - time.monotonic(),
+                           partial(astray, log))  # fmt: skip
+        if status is not None or not astray(log) or time.monotonic() >= end:
+            break
     packed = status == 0 or "Device utilisation" in log.read_text(errors="replace")
     usage = usage_of(job.device, log, report) if packed else None
     if status is None and (usage is None or usage.mhz is None):

@@ -31,6 +31,11 @@ END
 echo bits > top.bit
 """
 BAD = "echo synthesised > top.rpt; echo ERROR: it is raining > top.tim; exit 1"
+ASTRAY = """\
+echo synthesised > top.rpt
+for n in $(seq 300); do echo "Info:     iter=$n wires=9 overused=2"; done > top.tim
+exec sleep 600
+"""
 SLOW = "echo synthesised > top.rpt; exec sleep 600"
 
 
@@ -56,11 +61,13 @@ class Bench:
         self.folder, self.patch, self.begun = folder, patch, 0
         patch.setattr(tools, "versions", lambda: {"nextpnr": "1"})
 
-    def __call__(self, plan: Plan) -> dict:
-        self.patch.setattr(build, "_plan", lambda selftest: plan)
+    def __call__(self, *plans: Plan) -> dict:
+        """Build, with a plan for each seed, the last for all that follow."""
+        by_seed = dict(zip(build.SEEDS, plans, strict=False))
+        self.patch.setattr(build, "_plan", lambda selftest, seed: by_seed.get(seed, plans[-1]))
         return build.build(SelfTest(STORED, ""), self.folder, self.begin)
 
-    def begin(self, work: Path) -> None:
+    def begin(self, work: Path, seed: int) -> None:
         self.begun += 1
 
     def files(self) -> set[str]:
@@ -97,8 +104,19 @@ def test_a_tool_that_fails_has_its_words_said_and_leaves_the_bitstream_before(be
     assert bench(Plan(GOOD)) and bench.begun == 2
 
 
+def test_a_router_that_goes_astray_gets_another_placement(bench: Bench):
+    assert bench(Plan(ASTRAY), Plan(GOOD))["mhz"] == 40.5
+    assert bench.files() == WHOLE and bench.begun == 2
+
+
+def test_a_router_that_always_goes_astray_is_told(bench: Bench):
+    with pytest.raises(FpgaError, match=r"^nextpnr: the router came to no end, with \d seeds"):
+        bench(Plan(ASTRAY))
+    assert bench.files() == {"failed"} and bench.begun == len(build.SEEDS)
+
+
 def test_an_interrupt_leaves_nothing_half_written(bench: Bench, monkeypatch: pytest.MonkeyPatch):
-    def interrupt(work: Path) -> None:
+    def interrupt(work: Path, seed: int) -> None:
         raise KeyboardInterrupt
 
     bench(Plan(GOOD))

@@ -4,7 +4,7 @@
 import json
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pytest
 
 from fpga import FpgaError, tools, utilisation
 from fpga.__main__ import cells_of, main, words_of
-from fpga.usage import DEVICES, Usage, usage_of
+from fpga.usage import DEVICES, SEEDS, Usage, usage_of
 from fpga.utilisation import JOBS, Job, measure, named_jobs
 from gobo_rtl.array_config import ARRAYS
 from gobo_rtl.config import CONFIGS
@@ -67,14 +67,19 @@ def test_every_job_is_named_and_every_decoder_is_on_every_device_that_may_hold_i
 
 
 class Tools:
-    """Stands for yosys and nextpnr: writes what they would, and counts."""
+    """Stands for yosys and nextpnr: writes what they would, and counts. The router goes ``astray``
+    with so many seeds."""
 
-    def __init__(self, status: int = 0, needs_s: float = 10.0, placed: str = ""):
+    def __init__(
+        self, status: int = 0, needs_s: float = 10.0, placed: str = "", astray: int = 0
+    ):  # fmt: skip
         self.status, self.needs_s, self.placed, self.calls = status, needs_s, placed, 0
+        self.astray = astray
 
     def __call__(
-        self, command: Sequence[str], folder: Path, log: Path, limit_s: float = 9e9
-    ) -> int | None:
+        self, command: Sequence[str], folder: Path, log: Path, limit_s: float = 9e9,
+        hopeless: Callable[[], bool] = lambda: False,
+    ) -> int | None:  # fmt: skip
         self.calls += 1
         if "flow.ys" in command[-1]:
             cells = {"num_cells_by_type": {"SB_DFF": 3, "SB_DFFE": 4, "SB_LUT4": 9}}
@@ -85,6 +90,11 @@ class Tools:
         log.write_text(LOG.format(logic=1445) + self.placed + rain)
         if limit_s < self.needs_s:
             return None
+        if int(command[-1]) <= self.astray:
+            log.write_text(log.read_text() + "Info:     iter=9 wires=9 overused=2\n" * 300)
+            assert hopeless()
+            return None
+        assert not hopeless()
         if not self.status:
             (folder / "report.json").write_text('{"fmax": {"aclk": {"achieved": 90.0}}}')
         return self.status
@@ -127,10 +137,24 @@ def test_what_is_not_routed_in_time_has_the_clock_of_the_placer(
     stand_in = Tools(needs_s=50, placed=PLACED)
     monkeypatch.setattr(tools, "run", stand_in)
     row = measure(job, tmp_path, 40)
-    assert words_of(row.usage) == "52.9 MHz, as placed: not routed in time"
+    assert words_of(row.usage) == "52.9 MHz, as placed: not routed"
     assert measure(job, tmp_path, 30) == row and stand_in.calls == 2
     assert words_of(measure(job, tmp_path, 60).usage) == "90.0 MHz"  # more time, another try
     assert measure(job, tmp_path, 40).routed and stand_in.calls == 4
+
+
+def test_a_router_that_goes_astray_gets_another_placement(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    stand_in = Tools(placed=PLACED, astray=1)
+    monkeypatch.setattr(tools, "run", stand_in)
+    row = measure(job, tmp_path)
+    assert (row.mhz, row.routed, stand_in.calls) == (90.0, True, 3)
+    (tmp_path / f"{job.name}.json").unlink()
+    stand_in.astray = len(SEEDS)
+    row = measure(job, tmp_path)
+    assert words_of(row.usage) == "52.9 MHz, as placed: not routed"
+    assert stand_in.calls == 3 + 1 + len(SEEDS)
 
 
 @pytest.mark.parametrize("said", ["Info: Packing carries..\n", LOG])
