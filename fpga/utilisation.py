@@ -3,7 +3,6 @@
 import hashlib
 import json
 import sys
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -116,8 +115,8 @@ def measure(job: Job, output: Path, limit_s: float = LIMIT_S) -> Row:
     """Synthesise, place and route a design, or take what is known of it from ``output``.
 
     What does not fit the device gives what it needs, without a frequency; what is not placed and
-    routed in ``limit_s`` seconds, with another of SEEDS each time that the router goes astray, the
-    placer's estimate of the frequency, and if it is not even placed, ``FpgaError``.
+    routed in ``limit_s`` seconds, with another of SEEDS and as many seconds when the router goes
+    astray, the placer's estimate of the frequency, and if it is not even placed, ``FpgaError``.
     """
     device, row_path = DEVICES[job.device], output / f"{job.name}.json"
     verilog, script = emit(job.design.component(), job.design.top), _script(job)
@@ -145,11 +144,11 @@ def measure(job: Job, output: Path, limit_s: float = LIMIT_S) -> Row:
     log, report = work / "nextpnr.log", work / "report.json"
     command = [tools.program(device.program), *options, "--timing-allow-fail",
                "--json", "design.json", "--report", report.name]  # fmt: skip
-    end, status = time.monotonic() + limit_s, None
+    status = None
     for seed in SEEDS:
-        status = tools.run([*command, "--seed", str(seed)], work, log, end - time.monotonic(),
+        status = tools.run([*command, "--seed", str(seed)], work, log, limit_s,
                            partial(astray, log))  # fmt: skip
-        if status is not None or not astray(log) or time.monotonic() >= end:
+        if status is not None or not astray(log):
             break
     packed = status == 0 or "Device utilisation" in log.read_text(errors="replace")
     usage = usage_of(job.device, log, report) if packed else None
