@@ -21,18 +21,18 @@ def ask_for_runs(
     the next; a run a cycle while all are ready.
     """
     layer = i_layer.payload
-    asks = [*((read.valid, read.ready) for read in reads), *others]
+    takes = Cat(*(read.ready for read in reads), *(ready for _, ready in others))
     tile = Signal.like(layer.tiles)
-    given = Signal(len(asks))  # of this run
+    given = Signal(len(takes))  # of this run
     after = tile + step
     final = once | (after >= layer.tiles)
-    begun = Mux(i_layer.valid, given | Cat(ready for _, ready in asks), 0)
-    m.d.comb += [
-        i_layer.ready.eq(begun.all() & final),
-        *(valid.eq(i_layer.valid & ~given[n]) for n, (valid, _) in enumerate(asks)),
-    ]
-    for read, name in zip(reads, ("index", "outlier"), strict=False):
+    begun = Mux(i_layer.valid, given | takes, 0)
+    for n, (valid, _) in enumerate(others, len(reads)):
+        m.d.comb += valid.eq(i_layer.valid & ~given[n])
+    m.d.comb += i_layer.ready.eq(begun.all() & final)
+    for n, (read, name) in enumerate(zip(reads, ("index", "outlier"), strict=False)):
         m.d.comb += [
+            read.valid.eq(i_layer.valid & ~given[n]),
             read.payload.address.eq(layer[f"{name}_address"]),
             read.payload.beats.eq(layer[f"{name}_beats"]),
         ]
