@@ -3,6 +3,7 @@
 import argparse
 import os
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -171,8 +172,8 @@ def _utilisation(options: argparse.Namespace) -> None:
             "router comes to no end.",
             "Logic cells are 4-input tables, and what carry chains and small memories take of "
             "them, of an ECP5; tables with their flip-flop of an iCE40.",
-            f"What was not routed {options.limit:g} minutes after its placer began has the "
-            "placer's estimate of its clock.",
+            f"What was not routed {options.limit:g} minutes after its placer began, or with no "
+            "seed, has the placer's estimate of its clock.",
             "",
         ]
         write_page(options.report, "Units on FPGAs", [*about, *lines[:-1]], options.command,
@@ -194,8 +195,13 @@ def words_of(usage: Usage) -> str:
     return f"{usage.mhz:.1f} MHz{'' if usage.routed else ', as placed: not routed'}"
 
 
+def _terminated(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status: 0, 2 (it could not be done), or 130."""
+    signal.signal(signal.SIGTERM, _terminated)
     words = list(sys.argv[1:] if arguments is None else arguments)
     options = _parser().parse_args(words)
     options.command = f"python -m fpga {shlex.join(words)}"

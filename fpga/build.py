@@ -57,6 +57,7 @@ def build(selftest: SelfTest, folder: Path, begin: Callable[[Path, int], object]
     if known is not None:
         return known
     work, kept = folder / f"work-{os.getpid()}", folder / "failed"
+    tools.start()
     try:
         shutil.rmtree(kept, ignore_errors=True)
         for seed in SEEDS:

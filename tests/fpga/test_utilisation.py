@@ -2,7 +2,9 @@
 """What is read of nextpnr, and what the command line says to bad input; no FPGA tool runs."""
 
 import json
+import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -198,6 +200,33 @@ def test_programs_that_are_stopped_are_gone_with_their_children(tmp_path: Path):
         tools.run(["true"], tmp_path, tmp_path / "log")
     tools.start()
     assert tools.run(["true"], tmp_path, tmp_path / "log") == 0
+
+
+def test_a_program_that_runs_is_ended_when_the_command_is_terminated(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    began = tmp_path / "began"
+
+    def terminate() -> None:
+        while not began.exists() or not began.read_text():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def runs(command: Sequence[str], folder: Path, log: Path, *_: object) -> int | None:
+        threading.Thread(target=terminate).start()
+        return run(["sh", "-c", f"echo $$ > {began}; exec sleep 600"], folder, log)
+
+    run = tools.run
+    monkeypatch.setattr(tools, "run", runs)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        words = ["--unit", "decode", "--config", "tiny", "--device", "ice40-hx8k"]
+        assert main(["utilisation", *words, "-o", str(tmp_path / "out")]) == 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        tools.start()
+    assert not (Path("/proc") / began.read_text().strip()).exists()
+    assert not list((tmp_path / "out").glob("*.json"))
 
 
 BAD = {
