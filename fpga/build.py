@@ -23,20 +23,20 @@ DEVICE = "ecp5-85k"
 """What is on the board."""
 
 # The router that is done sooner; the report is what the figures are read from.
-_OPTIONS = "--report report.json --router router2"
+_OPTIONS = "--report report.json --router router2 --seed $SEED"
 
 _LOGS = {"yosys": f"{NAME}.rpt", "nextpnr": f"{NAME}.tim"}
 
 
-def _plan(selftest: SelfTest, seed: int) -> BuildPlan:
-    """Return what Amaranth would run for the board, with a seed for the placer."""
+def _plan(selftest: SelfTest) -> BuildPlan:
+    """Return what Amaranth would run for the board, where SEED is the placer's seed."""
     from .board import Board, platform  # whose pins only `make fpga` installs
 
     os.environ.update(tools.environment())  # Amaranth looks for the tools before it plans
     # Without places in the source, so that a plan is the same as long as the hardware is.
     return platform().build(
         Board(selftest), NAME, do_build=False, emit_src=False,
-        nextpnr_opts=f"{_OPTIONS} --seed {seed}",
+        nextpnr_opts=_OPTIONS,
         script_after_read=BEFORE_ECP5, script_after_synth=AFTER_ECP5,
     )
 
@@ -50,7 +50,7 @@ def build(selftest: SelfTest, folder: Path, begin: Callable[[Path, int], object]
     then as it was.
     """
     versions = tools.versions()
-    plan = _plan(selftest, SEEDS[0])
+    plan = _plan(selftest)
     key = hashlib.sha256(plan.digest() + json.dumps(versions).encode()).hexdigest()
     about, bits = folder / f"{NAME}.json", folder / f"{NAME}.bit"
     known = _known(about, bits, key)
@@ -62,11 +62,12 @@ def build(selftest: SelfTest, folder: Path, begin: Callable[[Path, int], object]
         shutil.rmtree(kept, ignore_errors=True)
         for seed in SEEDS:
             shutil.rmtree(work, ignore_errors=True)
-            plan = _plan(selftest, seed)
             plan.extract(str(work))
             begin(work, seed)
-            status = tools.run(["sh", f"{plan.script}.sh"], work, work / "log.txt",
-                               hopeless=partial(astray, work / _LOGS["nextpnr"]))  # fmt: skip
+            status = tools.run(
+                ["env", f"SEED={seed}", "sh", f"{plan.script}.sh"], work, work / "log.txt",
+                hopeless=partial(astray, work / _LOGS["nextpnr"]),
+            )  # fmt: skip
             if status is not None:
                 break
         if status != 0:

@@ -65,8 +65,8 @@ _ROUNDS = 120
 
 def astray(log: Path) -> bool:
     """Return whether the router, whose log this is, has done so many rounds that it will not come
-    to an end: designs that were routed took 13 to 99, and of one that was not more and more
-    wires were in two places from about there on."""
+    to an end: designs that were routed took 13 to 99, and one that was not after 200 had ever
+    more wires in two places."""
     words = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
     return words.count(" iter=") > _ROUNDS
 
