@@ -17,6 +17,9 @@ Component = TypeVar("Component", bound=wiring.Component)
 
 _ZEROS = re.compile(r"  initial begin\n(?:    (?P<name>\w+)\[\d+\] = (?P<zero>\d+'h0+);\n)+  end\n")
 
+# Entries of arrays: ABC9 of yosys takes a wire called `x[1]` for bit 1 of `x`, and joins them.
+_ENTRIES = re.compile(r"\\\S+\[\d+\]\S* ")
+
 
 @dataclass
 class _Emission:
@@ -73,7 +76,12 @@ def emit(component: wiring.Component, top: str) -> str:
     finally:
         if collecting:
             gc.enable()
-    return _ZEROS.sub(_loop, "\n".join(texts))
+    return _ZEROS.sub(_loop, _ENTRIES.sub(_dotted, "\n".join(texts)))
+
+
+def _dotted(name: re.Match[str]) -> str:
+    """Return the name of an array's entry, or of what is in one, with dots for brackets."""
+    return name[0].replace("[", ".").replace("]", "")
 
 
 def _loop(zeros: re.Match[str]) -> str:

@@ -137,6 +137,15 @@ def test_a_memory_that_begins_with_zeros_is_a_loop_and_others_keep_their_words()
     assert all(f"    ramp[{n}] = 4'h{n + 1};\n" in text for n in range(4))
 
 
+@pytest.mark.parametrize("unit", ["decode", "accelerator", "host"])
+def test_no_wire_has_the_name_of_a_bit_of_another(unit: str) -> None:
+    design = designs("tiny" if unit != "host" else "tpu_tiny", unit)[0]
+    names = set(re.findall(r"\\(\S+) ", emit(design.component(), "top")))
+    entries = {name for name in names if re.search(r"\.\d+(\.|\$|$)", name)}
+    assert any("codebook" in name for name in entries)
+    assert not {name for name in names if re.search(r"\[\d+\]", name)}
+
+
 @pytest.mark.parametrize(
     ("name", "unit", "sentence"),
     [
