@@ -13,7 +13,16 @@ from amaranth.build.run import BuildPlan
 
 from . import FpgaError, tools
 from .selftest import SelfTest
-from .usage import AFTER_ECP5, BEFORE_ECP5, DEVICES, SEEDS, Usage, astray, usage_of
+from .usage import (
+    AFTER_ECP5,
+    BEFORE_ECP5,
+    DEVICES,
+    NEXTPNR_ECP5,
+    SEEDS,
+    Usage,
+    astray,
+    usage_of,
+)
 
 __all__ = ["NAME", "build", "usage_from"]
 
@@ -22,8 +31,8 @@ NAME = "top"
 DEVICE = "ecp5-85k"
 """What is on the board."""
 
-# The router that is done sooner; the report is what the figures are read from.
-_OPTIONS = "--report report.json --router router2 --seed $SEED"
+# The report is what the figures are read from.
+_OPTIONS = f"{' '.join(NEXTPNR_ECP5)} --report report.json --seed $SEED"
 
 _LOGS = {"yosys": f"{NAME}.rpt", "nextpnr": f"{NAME}.tim"}
 

