@@ -1,7 +1,7 @@
 """The self-test on a ULX3S with an ECP5-85F."""
 
 from amaranth.hdl import Module, Signal
-from amaranth.lib import wiring
+from amaranth.lib import io, wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
@@ -48,13 +48,20 @@ class Board(wiring.Component):
     def elaborate(self, platform: ULX3S_85F_Platform) -> Module:
         m = Module()
         m.submodules.selftest = selftest = self.selftest
+
+        def pin(name: str, direction: str, port: io.PortLike) -> io.Buffer:
+            m.submodules[f"{name}_pin"] = buffer = io.Buffer(direction, port)
+            return buffer
+
         for n, name in enumerate(LEDS):
-            m.d.comb += platform.request("led", n).o.eq(getattr(selftest, name))
+            led = pin(name, "o", platform.request("led", n, dir="-"))
+            m.d.comb += led.o.eq(getattr(selftest, name))
         for n, name in enumerate(BUTTONS):
             pressed = Signal(name=f"{name}_pressed")
-            m.submodules[name] = FFSynchronizer(platform.request("button_fire", n).i, pressed)
+            button = pin(name, "i", platform.request("button_fire", n, dir="-"))
+            m.submodules[name] = FFSynchronizer(button.i, pressed)
             m.d.comb += getattr(selftest, name).eq(pressed)
-        m.d.comb += platform.request("uart").tx.o.eq(selftest.tx)
+        m.d.comb += pin("tx", "o", platform.request("uart", dir="-").tx).o.eq(selftest.tx)
         return m
 
 

@@ -1,14 +1,19 @@
 # amaranth: UnusedElaboratable=no
 """From a plan to a bitstream and its figures; the plan's script writes what the tools would."""
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 
 from fpga import FpgaError, build, tools
 from fpga.selftest import SelfTest
 from fpga.stored import Stored
+from fpga.usage import AFTER_ECP5, BEFORE_ECP5
 from gobo_rtl.array_config import ARRAYS
 
 STORED = Stored(
@@ -75,6 +80,56 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     return Bench(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def no_tools(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("YOSYS", "NEXTPNR_ECP5", "ECPPACK", "OPENFPGALOADER")
+    monkeypatch.setattr(tools, "environment", lambda: dict.fromkeys(names, "true"))
+    for name in names:
+        monkeypatch.setenv(name, "true")  # and as it was afterwards
+
+
+class Stand(wiring.Component):
+    """Has a self-test's pins, and passes when it has been asked ``turns`` times."""
+
+    again: In(1)
+    plant: In(1)
+    running: Out(1)
+    passed: Out(1)
+    failed: Out(1)
+    tx: Out(1)
+
+    def __init__(self, turns: int = 5):
+        self.turns = turns
+        super().__init__()
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        asked = Signal(range(self.turns + 1))
+        m.d.sync += asked.eq(asked + self.again)
+        m.d.comb += [self.passed.eq(asked == self.turns), self.failed.eq(self.plant)]
+        m.d.comb += [self.running.eq(~self.passed), self.tx.eq(asked[0])]
+        return m
+
+
+@pytest.mark.usefixtures("no_tools")
+def test_the_boards_plan_is_that_of_its_design_with_the_seed_left_open(tmp_path: Path):
+    plan = build._plan(Stand())
+    assert plan.digest() == build._plan(Stand()).digest() != build._plan(Stand(6)).digest()
+    plan.extract(str(tmp_path))
+    script = (tmp_path / f"{plan.script}.sh").read_text().splitlines()
+    (command,) = (line for line in script if "--lpf" in line)
+    assert "--placer static --router router2 " in command and " --seed $SEED " in command
+    flow = [line.strip() for line in (tmp_path / "top.ys").read_text().splitlines()]
+    assert flow[-5:] == [
+        "read_rtlil top.il", BEFORE_ECP5, "synth_ecp5  -top top", AFTER_ECP5, "write_json top.json",
+    ]  # fmt: skip
+    pins = (tmp_path / "top.lpf").read_text()
+    assert re.findall(r"LOCATE COMP \"(\w+?)__io\"", pins) == [
+        "led_0", "led_1", "led_2", "button_fire_0", "button_fire_1", "uart_0__tx", "clk25_0",
+    ]  # fmt: skip
+    assert 'FREQUENCY PORT "clk25_0__io" 25000000.0 HZ;' in pins
 
 
 WHOLE = {"top.bit", "top.json", "top.rpt", "top.tim"}
