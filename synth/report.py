@@ -15,6 +15,7 @@ from pathlib import Path
 from shutil import which
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from synth import SynthError, flow, gates, power, reference, sta
@@ -288,15 +289,17 @@ def table(rows: Sequence[Row], library: Library, clock_ns: float) -> Table:
         title=f"{library.name}, mapped for {clock_ns:g} ns, {rows[0]['options']}",
         title_justify="left",
         caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
         caption="each: lane of a decoder, PE of an array; muxes: a decoder's bare look-ups, "
         "combinational, by the same flow",
     )  # fmt: skip
-    for name in (
-        "module", "area um2", "um2 each", "cells", "flip-flops", "muxes um2", "x muxes",
-        "path ns", "by", "recipe",
-    ):  # fmt: skip
-        is_text = name in ("module", "by", "recipe")
-        result.add_column(name, justify="left" if is_text else "right")
+    result.add_column("module", overflow="fold", min_width=6)  # gives way alone
+    for name in ("area\num2", "um2\neach", "cells", "flip-\nflops", "muxes\num2", "x\nmuxes",
+                 "path\nns", "by", "recipe"):  # fmt: skip
+        justify = "left" if name in ("by", "recipe") else "right"
+        result.add_column(name, justify=justify, no_wrap=True)
     for row in rows:
         result.add_row(
             row["top"], f"{row['area_um2']:,.0f}", f"{row['area_per_lane_um2']:,.0f}",
