@@ -298,8 +298,8 @@ def table(rows: Sequence[Row], library: Library, clock_ns: float) -> Table:
     result.add_column("module", overflow="fold", min_width=6)  # gives way alone
     for name in ("area\num2", "um2\neach", "cells", "flip-\nflops", "muxes\num2", "x\nmuxes",
                  "path\nns", "by", "recipe"):  # fmt: skip
-        justify = "left" if name in ("by", "recipe") else "right"
-        result.add_column(name, justify=justify, no_wrap=True)
+        is_text = name in ("by", "recipe")
+        result.add_column(name, justify="left" if is_text else "right", no_wrap=True)
     for row in rows:
         result.add_row(
             row["top"], f"{row['area_um2']:,.0f}", f"{row['area_per_lane_um2']:,.0f}",
