@@ -68,6 +68,11 @@ def test_every_job_is_named_and_every_decoder_is_on_every_device_that_may_hold_i
     assert {job.device for job in named_jobs("array", "edge")} == set(DEVICES)
 
 
+@pytest.fixture(autouse=True)
+def started() -> None:
+    tools.start()  # whatever a test before has stopped
+
+
 class Tools:
     """Stands for yosys and nextpnr: writes what they would, and counts. The router goes ``astray``
     with so many seeds."""
