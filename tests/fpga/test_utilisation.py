@@ -230,7 +230,6 @@ def test_a_program_that_runs_is_ended_when_the_command_is_terminated(
         assert main(["utilisation", *words, "-o", str(tmp_path / "out")]) == 130
     finally:
         signal.signal(signal.SIGTERM, before)
-        tools.start()
     assert not (Path("/proc") / began.read_text().strip()).exists()
     assert not list((tmp_path / "out").glob("*.json"))
 

@@ -82,6 +82,7 @@ def test_a_design_is_composed_of_its_parts(tmp_path: Path, monkeypatch: pytest.M
     assert len(asked) == 1
 
 
+# OpenSTA is optional; what is done with its answer is tested without it in test_flow.py.
 @pytest.mark.skipif(not sta.is_installed(), reason="OpenSTA, which is optional, is not installed")
 def test_a_path_goes_through_the_parts(tmp_path: Path) -> None:
     (tmp_path / "array_toy.v").write_text(ARRAY)
